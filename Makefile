@@ -1,0 +1,38 @@
+# Every target makes its own environment in .venv; a second call installs nothing.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.PHONY: help train test check format bench clean
+
+help:  ## show this page
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+train: $(READY)  ## install, prepare the embedded demo corpus and train a voice on it (about 15 minutes on 2 cores)
+	$(PY) train.py recipe=demo run.name=demo
+
+test: $(READY)  ## run the unit tests
+	$(PY) -m pytest -q -n 2 --dist worksteal -m "not process and not soak and not slurm" -p tests.summary
+
+check: $(READY)  ## formatting, lint, types and the layer rules
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(PY) -m pytest -q tests/test_layers.py
+
+format: $(READY)  ## format the code and mend what ruff can mend
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+bench: $(READY)  ## time the HMM kernels against other libraries
+	$(PY) scripts/install.py bench
+	$(VENV)/bin/hmmtts bench hmm --json bench_hmm.json
+
+clean:  ## remove the environment
+	rm -rf $(VENV)
+
+$(READY): pyproject.toml scripts/install.py
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) scripts/install.py dev
+	touch $(READY)

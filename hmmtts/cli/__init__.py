@@ -1,0 +1,31 @@
+"""`hmmtts VERB`: one module per verb, named as the verb, which imports what is heavy only when it runs."""
+
+import sys
+from importlib import import_module
+from pkgutil import iter_modules
+
+import typer
+
+app = typer.Typer(
+    name="hmmtts",
+    help="Text-to-speech training, forced alignment and evaluation on exact hidden Markov models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Every module of this package holds either `app` (a verb with sub-verbs) or a function `run`."""
+    for module_info in iter_modules(__path__):
+        module = import_module(f"{__name__}.{module_info.name}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=module_info.name)
+        else:
+            app.command(module_info.name)(module.run)
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        # What a user can mend is a ValueError or an OSError with a full sentence; a traceback would hide it.
+        print(f"hmmtts: {error}", file=sys.stderr)
+        sys.exit(2)
