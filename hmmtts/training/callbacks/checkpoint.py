@@ -1,0 +1,109 @@
+"""When checkpoints are written: last.ckpt at intervals, best.ckpt by a validation figure, step=N.ckpt to keep."""
+
+import logging
+import math
+from pathlib import Path
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from hmmtts.training.callbacks.position import position_of
+from hmmtts.training.checkpoint_io import AtomicCheckpointIO
+from hmmtts.training.faults import EnvironmentFault, NumericsError
+
+log = logging.getLogger(__name__)
+
+
+class Checkpoints(Checkpoint):
+    """Lightning runs checkpoint callbacks after all others, so what is saved is the state after the whole step."""
+
+    def __init__(
+        self,
+        folder: str,
+        every: int,
+        monitor: str,
+        mode: str = "min",
+        keep_every: int = 0,
+        allowed_failures: int = 3,
+    ):
+        if mode not in ("min", "max"):
+            raise ValueError(f"mode must be min or max, got {mode!r}")
+        self.folder = Path(folder)
+        self.every = every  # steps between two last.ckpt
+        self.keep_every = keep_every  # steps between two step=N.ckpt; 0 keeps none
+        self.monitor = monitor
+        self.sign = 1.0 if mode == "min" else -1.0
+        self.allowed_failures = allowed_failures
+        self.best = math.inf
+        self.best_step = 0
+        self.saved_step = -1
+        self.failures = 0
+
+    def state_dict(self) -> dict:
+        return {"best": self.best, "best_step": self.best_step}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        self.best = state_dict["best"]
+        self.best_step = state_dict["best_step"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.saved_step = trainer.global_step
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
+        step = trainer.global_step
+        if step == self.saved_step or step % self.every and not self._keeps(step):
+            return
+        if position_of(trainer).validation_due(trainer):
+            return  # saved after it, so that a resumed run neither repeats nor loses it
+        self.save_last(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        if self.monitor not in trainer.callback_metrics:
+            raise ValueError(
+                f"callbacks.checkpoint.monitor={self.monitor!r} is not logged; "
+                f"logged are {', '.join(sorted(trainer.callback_metrics))}"
+            )
+        value = self.sign * float(trainer.callback_metrics[self.monitor])
+        if value < self.best:
+            self.best, self.best_step = value, trainer.global_step
+            self._save(trainer, "best.ckpt")
+        self.save_last(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.global_step != self.saved_step:
+            self.save_last(trainer)
+
+    def save_last(self, trainer: Trainer) -> None:
+        step = trainer.global_step
+        if self._keeps(step):
+            self._save(trainer, f"step={step}.ckpt")
+        self._save(trainer, "last.ckpt")
+        self.saved_step = step
+
+    def _keeps(self, step: int) -> bool:
+        return bool(self.keep_every) and step % self.keep_every == 0
+
+    def _save(self, trainer: Trainer, name: str) -> None:
+        """A disk that is full costs a retry, never the last good file; only several failures in a row stop the run."""
+        require_finite(trainer.lightning_module)
+        trainer.save_checkpoint(self.folder / name)
+        checkpoint_io = trainer.strategy.checkpoint_io
+        assert isinstance(checkpoint_io, AtomicCheckpointIO)
+        failure = trainer.strategy.broadcast(checkpoint_io.failure)  # only rank 0 writes
+        if failure is None:
+            self.failures = 0
+            return
+        self.failures += 1
+        message = f"checkpoint {name} of step {trainer.global_step} not written: {failure}. The previous one is kept."
+        if self.failures > self.allowed_failures:
+            raise EnvironmentFault(f"{message} {self.failures} failures in a row: stopping")
+        log.warning("%s Will retry at the next checkpoint.", message)
+
+
+def require_finite(module: LightningModule) -> None:
+    for name, value in module.state_dict().items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise NumericsError(f"{name} is not finite: no checkpoint is written, the last one is good")

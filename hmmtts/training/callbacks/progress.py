@@ -1,0 +1,68 @@
+"""Progress in the terminal: one bar over all steps; where there is no terminal, a line at intervals."""
+
+import logging
+import time
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+log = logging.getLogger(__name__)
+
+
+class ProgressBar(Callback):
+    def __init__(self, show: tuple[str, ...] = ("train/loss",), seconds_between_lines: float = 30.0):
+        self.show = tuple(show)  # logged figures beside the bar
+        self.seconds_between_lines = seconds_between_lines
+        self._bar: Progress | None = None
+        self._last_line = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._last_line = time.monotonic()
+        console = Console(stderr=True)
+        if trainer.is_global_zero and console.is_terminal:
+            columns = (
+                "{task.description}",
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+            )
+            self._bar = Progress(
+                *columns, TextColumn("{task.fields[figures]}"), console=console, refresh_per_second=4
+            )
+            self._bar.add_task("training", total=trainer.max_steps, completed=trainer.global_step, figures="")
+            self._bar.start()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
+        if self._bar is not None:
+            task = self._bar.task_ids[0]
+            self._bar.update(task, completed=trainer.global_step, figures=self._figures(trainer))
+        elif trainer.is_global_zero and time.monotonic() - self._last_line > self.seconds_between_lines:
+            self._last_line = time.monotonic()
+            log.info("step %d of %d: %s", trainer.global_step, trainer.max_steps, self._figures(trainer))
+
+    def _figures(self, trainer: Trainer) -> str:
+        known = trainer.callback_metrics
+        return "  ".join(f"{name} {float(known[name]):.3f}" for name in self.show if name in known)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero and not trainer.sanity_checking:
+            figures = {
+                k: float(v) for k, v in sorted(trainer.callback_metrics.items()) if k.startswith("valid/")
+            }
+            log.info(
+                "step %d: %s", trainer.global_step, "  ".join(f"{k} {v:.3f}" for k, v in figures.items())
+            )
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

@@ -1,0 +1,43 @@
+"""Why a run ended, as exceptions, and the exit code of each (docs/reliability.md lists them)."""
+
+from hmmtts.build.checkpoint import CheckpointError
+
+
+class ConfigError(ValueError):
+    """A config that cannot work, found before any data was touched."""
+
+
+class DataError(ValueError):
+    """A corpus that cannot be trained on."""
+
+
+class NumericsError(RuntimeError):
+    """The loss stayed non-finite, or the weights became so."""
+
+
+class EnvironmentFault(RuntimeError):
+    """What surrounds the run refuses: a full disk, a run folder in use."""
+
+
+class Interrupted(BaseException):
+    """A signal asked the run to end and its state is saved. Not an Exception, so that nobody swallows it."""
+
+    def __init__(self, message: str, exit_code: int):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+EXIT_CODES: dict[type[BaseException], int] = {
+    ConfigError: 2,
+    DataError: 3,
+    CheckpointError: 4,
+    NumericsError: 5,
+    EnvironmentFault: 6,
+}
+
+
+def exit_code(error: BaseException) -> int:
+    """1 for what nobody foresaw."""
+    if isinstance(error, Interrupted):
+        return error.exit_code
+    return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)

@@ -1,0 +1,89 @@
+"""The LightningModule: named losses times the weights of the same names, and the figures of a validation."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from hmmtts import __version__
+from hmmtts.batch import Batch
+from hmmtts.build.checkpoint import FORMAT
+from hmmtts.training.judge import Judge
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+
+class Task(LightningModule):
+    """`model` gives `losses(batch) -> {name: scalar}`; a weight of 0 only logs the term, a name without one is an error.
+
+    `plain` is what a checkpoint carries besides tensors: config, symbols, statistics.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        weights: Mapping[str, float],
+        optimizer: OptimizerFactory,
+        schedule: Callable[[int], float],
+        judge: Judge | None = None,
+        plain: dict | None = None,
+    ):
+        super().__init__()
+        self.model = model
+        self.weights = dict(weights)
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.judge = judge
+        self.plain = plain or {}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self._loss(batch, "train")
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._loss(batch, "valid")
+        if self.judge is not None:
+            self.judge.update(self.model, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        if self.judge is not None:
+            for name, value in self.judge.compute().items():
+                self.log(f"valid/{name}", value)
+            self.judge.reset()
+
+    def _loss(self, batch: Batch, stage: str) -> Tensor:
+        losses = self.model.losses(batch)  # type: ignore[operator]
+        unknown = losses.keys() - self.weights.keys()
+        if unknown:
+            raise ValueError(
+                f"the model has losses without a weight: {', '.join(sorted(unknown))}; "
+                f"give each one in loss.weights (now {', '.join(sorted(self.weights))}), 0 to log it only"
+            )
+        # torch.where and not a product: a term of weight 0 may be infinite without spoiling the sum.
+        total = sum(self.weights[name] * value for name, value in losses.items() if self.weights[name])
+        assert isinstance(total, Tensor), "every loss has weight 0"
+        each = {f"{stage}/{name}": value.detach() for name, value in losses.items()}
+        self.log_dict(
+            {**each, f"{stage}/loss": total.detach()},
+            batch_size=len(batch.names),
+            on_step=stage == "train",
+            on_epoch=stage == "valid",
+            sync_dist=stage == "valid",
+        )
+        return total
+
+    def configure_optimizers(self) -> dict:
+        optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
+        schedule = LambdaLR(optimizer, self.schedule)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        # Lightning's counters are set from the position (callbacks/position.py), never from their saved states.
+        del checkpoint["loops"]
+        header = checkpoint.setdefault("hmmtts", {})  # callbacks have added to it already
+        header.update(format=FORMAT, version=__version__, step=self.trainer.global_step, **self.plain)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        self.log("train/learning_rate", torch.tensor(optimizer.param_groups[0]["lr"]))

@@ -1,0 +1,133 @@
+"""A task that trains in a second: one layer with dropout and batch norm, so that every kind of state is in play."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from hmmtts.batch import Batch
+from hmmtts.training.callbacks.checkpoint import Checkpoints
+from hmmtts.training.callbacks.ema import EMA
+from hmmtts.training.callbacks.finite import SkipNonFinite
+from hmmtts.training.callbacks.position import Position
+from hmmtts.training.callbacks.preemption import Preemption
+from hmmtts.training.checkpoint_io import AtomicCheckpointIO
+from hmmtts.training.run_folder import RunFolder
+from hmmtts.training.schedule import WarmupCosine
+from hmmtts.training.task import Task
+
+UTTERANCES, BATCH, STEPS, EVERY = 22, 3, 24, 6  # 7 batches an epoch: no interval divides another
+
+
+class ToyModel(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 4))
+
+    def losses(self, batch: Batch) -> dict[str, torch.Tensor]:
+        error = (self.layers(batch.mel.flatten(0, 1)) - batch.mel.flatten(0, 1)).square().mean()
+        return {"mel": error, "size": self.layers[0].weight.square().mean()}
+
+
+class ToyData(Dataset):
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.randn(5, 4, generator=torch.Generator().manual_seed(index))
+
+    def __len__(self) -> int:
+        return UTTERANCES
+
+
+class FromPosition(Sampler[list[int]]):
+    """The contract of a sampler: a pure function of the seed and the position, without an end."""
+
+    def __init__(self, position: int):
+        self.position = position
+
+    def __iter__(self) -> Iterator[list[int]]:
+        each_epoch = UTTERANCES // BATCH
+        position = self.position
+        while True:
+            order = torch.randperm(
+                UTTERANCES, generator=torch.Generator().manual_seed(position // each_epoch)
+            ).tolist()
+            start = position % each_epoch * BATCH
+            yield order[start : start + BATCH]
+            position += 1
+
+
+def collate(indices: list[int]) -> Batch:
+    mel = torch.stack([ToyData()[index] for index in indices])
+    count = torch.full((len(indices),), 5)
+    zero = torch.zeros(len(indices), dtype=torch.long)
+    none = torch.zeros(len(indices), 0)
+    return Batch(
+        [f"u{index}" for index in indices], none.long(), zero, none.long(), mel, count, none, none[..., None], zero, zero,
+        zero, none, none,
+    )  # fmt: skip
+
+
+class Indices(Dataset):
+    def __getitem__(self, index: int) -> int:
+        return index
+
+    def __len__(self) -> int:
+        return UTTERANCES
+
+
+class ToyModule(LightningDataModule):
+    def __init__(self, position: int):
+        super().__init__()
+        self.position = position
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(Indices(), batch_sampler=FromPosition(self.position), collate_fn=collate)
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(Indices(), batch_size=11, collate_fn=collate)
+
+
+class Diary(Callback):
+    """What was seen and when it was validated, over all lives."""
+
+    def __init__(self, seen: list[list[str]], validations: list[int]):
+        self.seen = seen
+        self.validations = validations
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Task, batch: Batch, batch_idx: int) -> None:
+        self.seen[trainer.fit_loop.epoch_loop.batch_progress.total.ready - 1 :] = [batch.names]
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Task) -> None:
+        self.validations.append(trainer.global_step)
+
+
+def train(folder: Path, *extra: Callback, model: nn.Module | None = None, accumulate: int = 1) -> Task:
+    """One life of the run in `folder`; the same command every time."""
+    with RunFolder(folder) as run:
+        start = run.start("auto")
+        torch.manual_seed(1)
+        task = Task(
+            model or ToyModel(),
+            {"mel": 1.0, "size": 0.1},
+            partial(torch.optim.AdamW, lr=1e-2),
+            WarmupCosine(3, STEPS),
+        )
+        callbacks = [
+            Position(seed=7),
+            SkipNonFinite(str(run.path / "faults"), allowed=2),
+            EMA(0.9),
+            *extra,
+            Preemption(),
+            Checkpoints(str(run.checkpoints), every=4, keep_every=8, monitor="valid/loss"),
+        ]
+        trainer = Trainer(
+            accelerator="cpu", devices=1, max_epochs=-1, max_steps=STEPS, val_check_interval=EVERY * accumulate,
+            check_val_every_n_epoch=None, num_sanity_val_steps=0, use_distributed_sampler=False, logger=False,
+            callbacks=callbacks, plugins=[AtomicCheckpointIO()], enable_progress_bar=False, gradient_clip_val=1.0,
+            enable_model_summary=False, accumulate_grad_batches=accumulate, default_root_dir=run.path,
+        )  # fmt: skip
+        trainer.fit(task, ToyModule(start.batches), ckpt_path=start.checkpoint)
+    return task
