@@ -53,5 +53,3 @@ def test_imports_go_down(path: Path):
             assert package in ("hmmtts.training", "hmmtts.cli"), (
                 f"{module} imports Lightning, which only hmmtts.training may"
             )
-
-

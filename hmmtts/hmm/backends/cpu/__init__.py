@@ -1,0 +1,190 @@
+"""The fast backend for CPUs: numba kernels over numpy views of the tensors, the batch shared among a few threads."""
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hmmtts.hmm.backends.contract import ForwardBackward, Problem, Viterbi, check_observations
+from hmmtts.hmm.backends.cpu import best_path, dense, left_to_right, log_domain
+from hmmtts.hmm.backends.cpu.compile import warm
+from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, OUT_OF_RANGE
+from hmmtts.hmm.backends.cpu.pool import over_batch
+from hmmtts.hmm.topology import Dense, LeftToRight
+
+name = "cpu"
+
+LIKELIHOOD, POSTERIORS, COUNTS = 0, 1, 2  # what a kernel is to compute, each including what stands before it
+# Underflow costs at most TINY of a frame's mass (see dense.py): at most 1e-9 of Z may be lost that way.
+LOST = {torch.float32: 1e-9 / 1e-38, torch.float64: 1e-15 / 1e-307}
+
+
+def log_likelihood(problem: Problem) -> Float[Tensor, "b"]:
+    _compile_once()
+    return _forward_backward(problem, LIKELIHOOD).log_likelihood
+
+
+def forward_backward(problem: Problem, counts: bool) -> ForwardBackward:
+    _compile_once()
+    return _forward_backward(problem, COUNTS if counts else POSTERIORS)
+
+
+def viterbi(problem: Problem) -> Viterbi:
+    _compile_once()
+    return _viterbi(problem)
+
+
+@cache
+def _compile_once() -> None:
+    warm(compile_all)
+
+
+def compile_all() -> None:
+    """Call every kernel once, on the smallest input, in both precisions."""
+    for dtype in (torch.float32, torch.float64):
+        log_obs, one = torch.zeros(1, 2, 2, dtype=dtype), torch.tensor([2])
+        arc = torch.zeros(1, 2, dtype=dtype)
+        square = torch.zeros(2, 2, dtype=dtype)
+        for topology in (LeftToRight(arc, arc), Dense(square[0], square)):
+            problem = Problem(log_obs, topology, one, one)
+            _forward_backward(problem, COUNTS)
+            _forward_backward(problem._replace(log_obs=log_obs - 1e9 * torch.eye(2, dtype=dtype)), COUNTS)
+            _viterbi(problem)
+
+
+def _forward_backward(problem: Problem, wanted: int) -> ForwardBackward:
+    if isinstance(problem.topology, LeftToRight):
+        return _left_to_right(problem, problem.topology, wanted)
+    return _dense(problem, problem.topology, wanted)
+
+
+def _left_to_right(problem: Problem, topology: LeftToRight, wanted: int) -> ForwardBackward:
+    log_obs, _, frames, states = problem
+    arcs, per_frame, skips = _arcs(topology)
+    x, log_z, status = (
+        _array(log_obs),
+        torch.empty(len(frames), dtype=torch.float64),
+        np.zeros(len(frames), np.int64),
+    )
+    posterior = torch.empty(log_obs.shape if wanted else (len(frames), 1, 1), dtype=log_obs.dtype)
+    counts = [
+        torch.empty(arc.shape if wanted == COUNTS else (len(frames), 1, 1), dtype=log_obs.dtype)
+        for arc in arcs
+    ]
+    outputs = (wanted, posterior.numpy(), *(count.numpy() for count in counts), log_z.numpy(), status)
+
+    def run_by(kernel: Callable) -> Callable[[np.ndarray], None]:
+        return lambda utterances: kernel(
+            utterances, x, *arcs, per_frame, skips, frames.numpy(), states.numpy(), *outputs
+        )
+
+    extended = run_by(left_to_right.forward_backward)
+    exact = run_by(log_domain.forward_backward)
+    over_batch(extended if log_obs.dtype == torch.float32 else exact, _cells(problem))
+    _finish(problem, status, exact)
+    if wanted == LIKELIHOOD:
+        return ForwardBackward(log_z, None, None)
+    taken = [count if per_frame else count[:, 0] for count in counts]
+    return ForwardBackward(
+        log_z, posterior, LeftToRight(*taken[: 3 if skips else 2]) if wanted == COUNTS else None
+    )
+
+
+def _dense(problem: Problem, topology: Dense, wanted: int) -> ForwardBackward:
+    log_obs, _, frames, _ = problem
+    b, _, k = log_obs.shape
+    x, log_z, status = _array(log_obs), torch.empty(b, dtype=torch.float64), np.zeros(b, np.int64)
+    scores = _dense_scores(topology)
+    probabilities = [_padded(np.exp(score)) for score in (scores[0], scores[1], scores[1].T, scores[2])]
+    if wanted == LIKELIHOOD and not _forgiving(scores):
+        wanted = POSTERIORS  # only the backward pass tells whether underflow did harm
+    posterior = torch.empty(log_obs.shape if wanted else (b, 1, 1), dtype=log_obs.dtype)
+    n = b if wanted == COUNTS else 0
+    counts = [torch.empty(shape, dtype=log_obs.dtype) for shape in ((n, k), (n, k, k), (n, k))]
+    outputs = (posterior.numpy(), *(count.numpy() for count in counts), log_z.numpy(), status)
+
+    def scaled(utterances: np.ndarray) -> None:
+        dense.forward_backward(
+            utterances, x, *probabilities, frames.numpy(), wanted, LOST[log_obs.dtype], *outputs
+        )
+
+    def exact(utterances: np.ndarray) -> None:
+        dense.log_domain(utterances, x, *scores, frames.numpy(), wanted, *outputs)
+
+    over_batch(scaled, _cells(problem))
+    _finish(problem, status, exact)
+    if wanted == LIKELIHOOD:
+        return ForwardBackward(log_z, None, None)
+    final = None if topology.final is None else counts[2]
+    return ForwardBackward(log_z, posterior, Dense(counts[0], counts[1], final) if wanted == COUNTS else None)
+
+
+def _viterbi(problem: Problem) -> Viterbi:
+    log_obs, topology, frames, states = problem
+    b, t, _ = log_obs.shape
+    path, score = torch.empty(b, t, dtype=torch.int64), torch.empty(b, dtype=torch.float64)
+    status = np.zeros(b, np.int64)
+    x, lengths, outputs = _array(log_obs), frames.numpy(), (path.numpy(), score.numpy(), status)
+    if isinstance(topology, LeftToRight):
+        arcs, per_frame, skips = _arcs(topology)
+
+        def run(utterances: np.ndarray) -> None:
+            best_path.viterbi(utterances, x, *arcs, per_frame, skips, lengths, states.numpy(), *outputs)
+    else:
+        scores = _dense_scores(topology)
+
+        def run(utterances: np.ndarray) -> None:
+            dense.viterbi(utterances, x, *scores, lengths, *outputs)
+
+    over_batch(run, _cells(problem))
+    if status.any():
+        check_observations(problem)
+    return Viterbi(path, score)
+
+
+def _finish(problem: Problem, status: np.ndarray, exact: Callable[[np.ndarray], None]) -> None:
+    """Say what is wrong with a bad utterance; do again in the log domain what left the fast kernel's range."""
+    if not status.any():
+        return
+    if (status == BAD_VALUE).any():
+        check_observations(problem)
+    again = np.flatnonzero(status == OUT_OF_RANGE)
+    over_batch(lambda utterances: exact(again[utterances]), _cells(problem)[again])
+
+
+def _forgiving(scores: tuple[np.ndarray, ...]) -> bool:
+    """No arc so unlikely that a state lost to underflow could come to matter."""
+    return all(bool((score > -20).all()) for score in scores)
+
+
+def _array(x: Tensor) -> np.ndarray:
+    return x.detach().contiguous().numpy()
+
+
+def _arcs(topology: LeftToRight) -> tuple[list[np.ndarray], bool, bool]:
+    """Arcs as [b, 1 or t, n], an empty array for no skips; whether they change with time, and whether there are skips."""
+    per_frame = topology.stay.ndim == 3
+    arcs = [_array(arc if per_frame else arc[:, None]) for arc in topology if arc is not None]
+    if topology.skip is None:
+        arcs.append(np.empty((len(arcs[0]), 1, 0), arcs[0].dtype))
+    return arcs, per_frame, topology.skip is not None
+
+
+def _dense_scores(topology: Dense) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    initial, transition = _array(topology.initial), _array(topology.transition)
+    return initial, transition, np.zeros_like(initial) if topology.final is None else _array(topology.final)
+
+
+def _padded(x: np.ndarray) -> np.ndarray:
+    """Zeros behind the last axis, up to whole vectors."""
+    width = -(-x.shape[-1] // dense.LANES) * dense.LANES
+    padded = np.zeros((*x.shape[:-1], width), x.dtype)
+    padded[..., : x.shape[-1]] = x
+    return padded
+
+
+def _cells(problem: Problem) -> np.ndarray:
+    return problem.frames.numpy() * problem.states.numpy()

@@ -1,0 +1,127 @@
+"""Plain torch, written to be read: the recursions of Rabiner (1989) in the log domain, differentiated by autograd.
+
+Slow, exact in any dtype, differentiable any number of times: the oracle for the other backends. Posteriors and
+expected counts are taken as derivatives of log Z by emissions and arcs, independently of any backward recursion.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hmmtts.hmm.backends.contract import ForwardBackward, Problem, Viterbi, check_observations
+from hmmtts.hmm.topology import Dense, LeftToRight, Topology
+
+name = "reference"
+NEVER = float("-inf")
+
+
+def log_likelihood(problem: Problem) -> Float[Tensor, "b"]:
+    return _total(problem, _log_sum).double()
+
+
+def forward_backward(problem: Problem, counts: bool = True) -> ForwardBackward:
+    topology, utterances = problem.topology, problem.log_obs.shape[0]
+    if isinstance(topology, Dense):  # shared by the utterances, but its counts are wanted for each of them
+        topology = Dense(*(None if arc is None else arc.expand(utterances, *arc.shape) for arc in topology))
+    with torch.enable_grad():
+        log_obs = problem.log_obs.detach().requires_grad_()
+        leaves = type(topology)(*(None if arc is None else arc.detach().requires_grad_() for arc in topology))
+        log_z = log_likelihood(problem._replace(log_obs=log_obs, topology=leaves))
+        wanted = [log_obs, *(arc for arc in leaves if arc is not None)]
+        gradients = iter(torch.autograd.grad(log_z.sum(), wanted, allow_unused=True, materialize_grads=True))
+    posterior = next(gradients)
+    taken = type(topology)(*(None if arc is None else next(gradients) for arc in leaves))
+    return ForwardBackward(log_z.detach(), posterior, taken if counts else None)
+
+
+def viterbi(problem: Problem) -> Viterbi:
+    """The best path is where the derivative of the best score is one; a tie goes to the lower state."""
+    with torch.enable_grad():
+        log_obs = problem.log_obs.detach().requires_grad_()
+        score = _total(problem._replace(log_obs=log_obs), _log_max)
+        (on_path,) = torch.autograd.grad(score.sum(), log_obs, materialize_grads=True)
+    path = torch.where(on_path.amax(2) > 0.5, on_path.argmax(2), -1)
+    return Viterbi(path, score.detach().double())
+
+
+def filter_forward(problem: Problem, add=None) -> Float[Tensor, "b t n"]:
+    """alpha_t(n): the log-weight of all paths (`add` = sum) that are in state n at frame t, emissions up to t included."""
+    check_observations(problem)
+    add = add or _log_sum
+    log_obs, topology, frames, states = problem
+    device = log_obs.device
+    # Padding is masked before the recursion: NaN there would otherwise reach the gradients.
+    real_frame = torch.arange(log_obs.shape[1], device=device) < frames.to(device)[:, None]
+    real_state = torch.arange(log_obs.shape[2], device=device) < states.to(device)[:, None]
+    emissions = torch.where(real_frame[:, :, None] & real_state[:, None], log_obs, NEVER).unbind(1)
+    if isinstance(topology, LeftToRight):
+        start = torch.full_like(emissions[0], NEVER)
+        start[:, 0] = 0
+    else:
+        start = topology.initial
+    alpha = [start + emissions[0]]
+    for t, emission in enumerate(emissions[1:]):
+        alpha.append(_step(topology, t, alpha[-1], add) + emission)
+    return torch.stack(alpha, 1)
+
+
+def at_end(problem: Problem, alpha: Float[Tensor, "b t n"]) -> Float[Tensor, "b n"]:
+    """The log-weight of all whole paths, by their last state."""
+    _, topology, frames, states = problem
+    b = torch.arange(len(alpha), device=alpha.device)
+    last = frames.to(alpha.device) - 1
+    ends = alpha[b, last]
+    if isinstance(topology, LeftToRight):
+        ends = ends + (topology.move if topology.move.ndim == 2 else topology.move[b, last])
+        is_last = torch.arange(alpha.shape[2], device=alpha.device) == states.to(alpha.device)[:, None] - 1
+        return torch.where(is_last, ends, NEVER)
+    return ends if topology.final is None else ends + topology.final
+
+
+def into(topology: Topology, t: int, state: Int[Tensor, "b"]) -> Float[Tensor, "b n"]:
+    """The arcs from every state at frame t into the given state at t + 1."""
+    if not isinstance(topology, LeftToRight):
+        return topology.transition.T[state]
+    n = torch.arange(topology.stay.shape[-1], device=state.device)
+    arcs = torch.full((len(state), len(n)), NEVER, dtype=topology.stay.dtype, device=state.device)
+    for distance, arc in enumerate(topology):
+        if arc is not None:
+            arcs = torch.where(n == state[:, None] - distance, _at(arc, t), arcs)
+    return arcs
+
+
+def _total(problem: Problem, add) -> Float[Tensor, "b"]:
+    total = add(at_end(problem, filter_forward(problem, add)), 1)
+    # Of a path of weight zero nothing can be learned: cut the graph, so that its gradient is zero.
+    return torch.where(torch.isfinite(total), total, NEVER)
+
+
+def _step(topology: Topology, t: int, alpha: Float[Tensor, "b n"], add) -> Float[Tensor, "b n"]:
+    if not isinstance(topology, LeftToRight):
+        return add(alpha[:, :, None] + topology.transition, 1)
+    # Lower states first: a tie of the best path goes to the first term.
+    terms = [_shift(alpha + _at(topology.move, t), 1), alpha + _at(topology.stay, t)]
+    if topology.skip is not None:
+        terms.insert(0, _shift(alpha + _at(topology.skip, t), 2))
+    return add(torch.stack(terms), 0)
+
+
+def _at(arc: Tensor, t: int) -> Float[Tensor, "b n"]:
+    return arc[:, t] if arc.ndim == 3 else arc
+
+
+def _shift(alpha: Float[Tensor, "b n"], by: int) -> Float[Tensor, "b n"]:
+    return torch.nn.functional.pad(alpha, (by, 0), value=NEVER)[:, : alpha.shape[1]]
+
+
+def _log_sum(terms: Tensor, dim: int) -> Tensor:
+    """logsumexp whose gradient is zero, not NaN, where every term is -inf."""
+    top = terms.detach().amax(dim, keepdim=True)
+    top = torch.where(torch.isfinite(top), top, 0.0)
+    total = (terms - top).exp().sum(dim)
+    possible = total > 0
+    return torch.where(possible, torch.where(possible, total, 1.0).log() + top.squeeze(dim), NEVER)
+
+
+def _log_max(terms: Tensor, dim: int) -> Tensor:
+    return terms.gather(dim, terms.argmax(dim, keepdim=True)).squeeze(dim)

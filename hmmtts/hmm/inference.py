@@ -1,0 +1,228 @@
+"""The five questions one asks a hidden Markov model, for any topology, any device and variable lengths.
+
+Letters: b utterances, t frames, n states. `frames` and `states` say what is real; the rest of `log_obs` is padding,
+may hold anything, and gets zeros (posteriors) or -1 (paths). Everything is computed in float32 or float64, also
+under autocast; half-precision input is widened first.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hmmtts.hmm.backends import choose, reference
+from hmmtts.hmm.backends.contract import Backend, Problem, Viterbi
+from hmmtts.hmm.topology import Dense, LeftToRight, Topology
+
+EXACT = (torch.float32, torch.float64)
+
+
+def log_likelihood(
+    log_obs: Float[Tensor, "b t n"],
+    topology: Topology,
+    frames: Int[Tensor, "b"],
+    states: Int[Tensor, "b"] | None = None,
+) -> Float[Tensor, "b"]:
+    """log p(observations) in nats, float64, differentiable by emissions and arcs.
+
+    Twice differentiable on the `reference` backend only. An utterance whose every path has weight zero gives -inf
+    and zero gradients.
+    """
+    problem, backend = prepare(log_obs, topology, frames, states)
+    if backend is reference:
+        return reference.log_likelihood(problem)
+    arcs = [arc for arc in problem.topology if arc is not None]
+    if torch.is_grad_enabled() and any(x.requires_grad for x in (problem.log_obs, *arcs)):
+        return _LogLikelihood.apply(
+            backend, problem.frames, problem.states, problem.log_obs, type(topology), *problem.topology
+        )
+    return backend.log_likelihood(problem)
+
+
+def posteriors(
+    log_obs: Float[Tensor, "b t n"],
+    topology: Topology,
+    frames: Int[Tensor, "b"],
+    states: Int[Tensor, "b"] | None = None,
+) -> Float[Tensor, "b t n"]:
+    """The probability of every state at every frame, given the whole utterance; not differentiable."""
+    problem, backend = prepare(log_obs, topology, frames, states, detach=True)
+    posterior = backend.forward_backward(problem, counts=False).posterior
+    assert posterior is not None
+    return posterior
+
+
+def expected_counts(
+    log_obs: Float[Tensor, "b t n"],
+    topology: Topology,
+    frames: Int[Tensor, "b"],
+    states: Int[Tensor, "b"] | None = None,
+) -> Topology:
+    """How often each arc is taken, on average over the paths: a topology of counts, per utterance.
+
+    A left-to-right arc [b n] gets its sum over the frames, an arc [b t n] its share of every frame; the arcs of a
+    dense model, shared by the utterances, get an axis b in front.
+    """
+    problem, backend = prepare(log_obs, topology, frames, states, detach=True)
+    counts = backend.forward_backward(problem, counts=True).counts
+    assert counts is not None
+    return counts
+
+
+def viterbi(
+    log_obs: Float[Tensor, "b t n"],
+    topology: Topology,
+    frames: Int[Tensor, "b"],
+    states: Int[Tensor, "b"] | None = None,
+) -> Viterbi:
+    """The best path [b t] and its score [b] (float64). Padding is -1; a tie takes the lower state."""
+    problem, backend = prepare(log_obs, topology, frames, states, detach=True)
+    return backend.viterbi(problem)
+
+
+def soft_durations(posterior: Float[Tensor, "b t n"]) -> Float[Tensor, "b n"]:
+    """Expected frames in each state."""
+    return posterior.sum(1)
+
+
+def hard_durations(path: Int[Tensor, "b t"], states: int) -> Int[Tensor, "b n"]:
+    """Frames of the path in each of `states` states; padding counts nowhere."""
+    durations = path.new_zeros(path.shape[0], states + 1)
+    durations.scatter_add_(1, torch.where(path < 0, states, path).long(), torch.ones_like(path))
+    return durations[:, :states]
+
+
+class _LogLikelihood(torch.autograd.Function):
+    """The one analytic gradient: d log Z / d emission is the posterior, d log Z / d arc the expected count."""
+
+    @staticmethod
+    def forward(ctx, backend: Backend, frames, states, log_obs, kind, *arcs):
+        arc_gradients = any(ctx.needs_input_grad[5:])
+        result = backend.forward_backward(Problem(log_obs, kind(*arcs), frames, states), counts=arc_gradients)
+        counts = result.counts if arc_gradients else ()
+        ctx.save_for_backward(result.posterior, *(count for count in counts if count is not None))
+        ctx.kind, ctx.present = kind, [arc is not None for arc in arcs]
+        return result.log_likelihood
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Float[Tensor, "b"]):
+        posterior, *counts = ctx.saved_tensors
+        weight = grad.to(posterior.dtype)
+        remaining = iter(counts)
+        arcs: list[Tensor | None] = [None] * len(ctx.present)
+        if counts:
+            for i, present in enumerate(ctx.present):
+                if present:
+                    count = next(remaining)
+                    weighted = weight.view(-1, *[1] * (count.ndim - 1)) * count
+                    arcs[i] = weighted.sum(0) if ctx.kind is Dense else weighted
+        by_emission = posterior * weight[:, None, None] if ctx.needs_input_grad[3] else None
+        return None, None, None, by_emission, None, *arcs
+
+
+class Prepared(NamedTuple):
+    problem: Problem
+    backend: Backend
+
+
+def prepare(
+    log_obs: Tensor, topology: Topology, frames: Tensor, states: Tensor | None, detach: bool = False
+) -> Prepared:
+    if log_obs.ndim != 3 or 0 in log_obs.shape or not log_obs.is_floating_point():
+        raise ValueError(
+            f"log_obs must be floating point [utterances, frames, states], got {log_obs.dtype} {list(log_obs.shape)}"
+        )
+    b, t, n = log_obs.shape
+    frames = _lengths("frames", frames, b, t)
+    states = _lengths("states", torch.full((b,), n) if states is None else states, b, n)
+    dtype = log_obs.dtype if log_obs.dtype in EXACT else torch.float32
+    arcs = []
+    for name, arc, shape in zip(topology._fields, topology, _arc_shapes(topology, b, t, n), strict=True):
+        if arc is not None and arc.shape not in shape:
+            raise ValueError(
+                f"{name} must have the shape {' or '.join(str(list(s)) for s in shape)}, got {list(arc.shape)}"
+            )
+        arcs.append(None if arc is None else _widen(arc, dtype, log_obs.device, detach))
+    problem = Problem(_widen(log_obs, dtype, log_obs.device, detach), type(topology)(*arcs), frames, states)
+    _check_arcs(problem)
+    if isinstance(topology, LeftToRight):
+        _check_lengths(problem.topology, frames, states)
+        if any(arc.ndim == 3 for arc in problem.topology if arc is not None):
+            problem = problem._replace(topology=_per_frame(problem))
+    elif bool((states < n).any()):
+        absent = torch.arange(n, device=log_obs.device) >= states.to(log_obs.device)[:, None]
+        problem = problem._replace(log_obs=problem.log_obs.masked_fill(absent[:, None], float("-inf")))
+    return Prepared(problem, choose(problem))
+
+
+def _widen(x: Tensor, dtype: torch.dtype, device: torch.device, detach: bool) -> Tensor:
+    x = x.detach() if detach else x
+    return x if x.dtype == dtype and x.device == device else x.to(device=device, dtype=dtype)
+
+
+def _lengths(name: str, lengths: Tensor, b: int, longest: int) -> Int[Tensor, "b"]:
+    """Lengths as int64 on the CPU, where the kernels' loops are planned."""
+    if lengths.shape != (b,) or lengths.is_floating_point():
+        raise ValueError(
+            f"{name} must be {b} integers, one per utterance, got {lengths.dtype} {list(lengths.shape)}"
+        )
+    lengths = lengths.to("cpu", torch.int64)
+    low, high = (int(x) for x in lengths.aminmax())
+    if low < 1 or high > longest:
+        bad = int(((lengths < 1) | (lengths > longest)).nonzero()[0])
+        raise ValueError(
+            f"{name} must be between 1 and {longest} (the size of log_obs), got {int(lengths[bad])} for utterance {bad}"
+        )
+    return lengths
+
+
+def _arc_shapes(topology: Topology, b: int, t: int, n: int) -> list[list[tuple[int, ...]]]:
+    if isinstance(topology, LeftToRight):
+        return [[(b, n), (b, t, n)]] * 3
+    return [[(n,)], [(n, n)], [(n,)]]
+
+
+def _check_arcs(problem: Problem) -> None:
+    """Arcs that no path can read (padding) may hold anything, so per-frame ones are left to the kernels' check."""
+    for name, arc in zip(problem.topology._fields, problem.topology, strict=True):
+        if arc is None:
+            continue
+        if not bool((arc < float("inf")).all()):  # NaN or +inf
+            bad = ~(arc < float("inf"))
+            if isinstance(problem.topology, LeftToRight):
+                n = torch.arange(arc.shape[-1], device=arc.device) < problem.states.to(arc.device)[:, None]
+                real = n
+                if arc.ndim == 3:
+                    t = torch.arange(arc.shape[1], device=arc.device) < problem.frames.to(arc.device)[:, None]
+                    real = t[:, :, None] & n[:, None]
+                bad = bad & real
+            if bool(bad.any()):
+                where = bad.nonzero()[0].tolist()
+                raise ValueError(
+                    f"{name} holds {float(arc[tuple(where)])} at {where}; arcs are log-probabilities, finite or -inf"
+                )
+
+
+def _check_lengths(topology: LeftToRight, frames: Tensor, states: Tensor) -> None:
+    if topology.skip is None and bool((frames >= states).all()):
+        return
+    fewest = topology.fewest_frames(states).cpu()
+    if bool((frames < fewest).any()):
+        bad = int((frames < fewest).nonzero()[0])
+        raise ValueError(
+            f"utterance {bad} has {int(frames[bad])} frames for {int(states[bad])} states, which need at least {int(fewest[bad])}: "
+            "no path exists; leave it out by topology.feasible(frames, states), use fewer states per symbol or a shorter hop"
+        )
+
+
+def _per_frame(problem: Problem) -> LeftToRight:
+    """Where one arc changes from frame to frame, all are given per frame."""
+    frames = problem.log_obs.shape[1]
+    return LeftToRight(
+        *(
+            arc if arc is None or arc.ndim == 3 else arc[:, None].expand(-1, frames, -1)
+            for arc in problem.topology
+        )
+    )
