@@ -7,14 +7,15 @@ after what it counts (`symbols`, `frames`); what lies beyond it is padding, whic
 
 from typing import NamedTuple
 
-from jaxtyping import Float, Int
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
 class Batch(NamedTuple):
     """Utterances, padded at the end. Times are in seconds; where the corpus does not know them they are NaN."""
 
-    names: list[str]  # the utterances' ids
+    names: list[str]  # the utterances' ids; "" for a repeat that only keeps the ranks in step (see `counted`)
     ids: Int[Tensor, "b s"]  # number of each symbol in the symbol table; 0 is padding
     symbols: Int[Tensor, "b"]
     marks: Int[Tensor, "b s"]  # place of the symbol in its word: hmmtts.text.Mark
@@ -27,6 +28,11 @@ class Batch(NamedTuple):
     language: Int[Tensor, "b"]
     starts: Float[Tensor, "b s"]  # true start of each symbol: for judging, never for training
     ends: Float[Tensor, "b s"]
+
+    @property
+    def counted(self) -> Bool[Tensor, "b"]:
+        """False for the repeats of evaluation on several ranks: no loss and no metric may count them."""
+        return torch.tensor([name != "" for name in self.names], device=self.frames.device)
 
 
 class Alignment(NamedTuple):

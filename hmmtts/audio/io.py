@@ -23,11 +23,11 @@ def read(path: str | Path, start: float = 0.0, duration: float | None = None) ->
         with soundfile.SoundFile(path) as file:
             rate, channels = file.samplerate, file.channels
             first = round(start * rate)
-            wanted = file.frames - first if duration is None else round(duration * rate)
-            if not 0 <= first <= first + wanted <= file.frames:
-                raise ValueError(
-                    f"{path}: seconds {start} to {(first + wanted) / rate} were asked for, it has {file.frames / rate}"
-                )
+            last = file.frames if duration is None else round((start + duration) * rate)
+            if not 0 <= first <= last <= file.frames:
+                asked = f"{first / rate:.3f} to {last / rate:.3f}"
+                raise ValueError(f"{path}: seconds {asked} were asked for, it has {file.frames / rate:.3f}")
+            wanted = last - first
             file.seek(first)
             wave = file.read(wanted, dtype="float32", always_2d=False)
     except soundfile.SoundFileError as error:
@@ -51,7 +51,7 @@ def _is_pcm(path: str | Path) -> bool:
     return Path(path).suffix.lower() in (".wav", ".flac")
 
 
-def resample(wave: Wave, rate: int, to: int) -> Wave:
+def resample(wave: Wave, rate: float, to: float) -> Wave:
     """The same sound at another rate (soxr, high quality)."""
     return wave if rate == to else soxr.resample(wave, rate, to, quality="HQ").astype(np.float32)
 

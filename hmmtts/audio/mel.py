@@ -43,6 +43,7 @@ class LogMel(nn.Module):
             raise ValueError(f'padding must be "center" or "same", got {padding!r}')
         self.sample_rate, self.n_fft, self.hop, self.win = sample_rate, n_fft, hop, win
         self.fmin, self.fmax, self.floor, self.padding = fmin, fmax, floor, padding
+        self.mel_scale, self.norm = mel_scale, norm
         self.dim = n_mels
         self.hop_seconds = hop / sample_rate
         self.offset = 0.0 if padding == "center" else self.hop_seconds / 2
