@@ -22,7 +22,8 @@ def main() -> None:
         if hasattr(module, "app"):
             app.add_typer(module.app, name=module_info.name)
         else:
-            app.command(module_info.name)(module.run)
+            # CONTEXT: what click needs to know of a verb that reads its arguments itself.
+            app.command(module_info.name, context_settings=getattr(module, "CONTEXT", None))(module.run)
     try:
         app()
     except (ValueError, OSError) as error:

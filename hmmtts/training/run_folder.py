@@ -5,6 +5,7 @@ config.yaml  train.log  metrics.json  report.html  checkpoints/{best,last,step=N
 
 import fcntl
 import json
+import math
 import os
 import socket
 import time
@@ -100,6 +101,6 @@ def write_json(path: Path, content: dict) -> None:
 def _finite(value: object) -> object:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, float) and not (value - value == 0.0):
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, Trainer
 from hmmtts.batch import Batch
 from hmmtts.build import checkpoint
 from hmmtts.training.faults import EnvironmentFault, Interrupted, NumericsError
+from hmmtts.training.task import Task
 from tests.training.test_resume import Diary, assert_same, final_state
 from tests.training.toy import EVERY, STEPS, ToyModel, train
 
@@ -24,6 +25,16 @@ class SignalAt(Callback):
     def on_before_backward(self, trainer: Trainer, *_: object) -> None:
         if trainer.global_step + 1 == self.step:
             os.kill(os.getpid(), self.number)
+
+
+class Record(Callback):
+    """The weights after every step."""
+
+    def __init__(self) -> None:
+        self.weights: list[torch.Tensor] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Task, *_: object) -> None:
+        self.weights.append(pl_module.model.layers[3].weight.detach().clone())
 
 
 @pytest.mark.parametrize(
@@ -68,17 +79,12 @@ class Poisoned(ToyModel):
 
 
 def test_a_nan_costs_one_update(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    class Weights(Callback):
-        seen: list[torch.Tensor] = []
-
-        def on_train_batch_end(self, trainer: Trainer, pl_module, *_: object) -> None:
-            self.seen.append(pl_module.model.layers[0].weight.detach().clone())
-
+    record = Record()
     with caplog.at_level(logging.WARNING):
-        train(tmp_path, Weights(), model=Poisoned({3, 10}))
-    assert torch.equal(Weights.seen[2], Weights.seen[1])  # no decay, no momentum either
-    assert not torch.equal(Weights.seen[3], Weights.seen[2])
-    assert torch.isfinite(Weights.seen[-1]).all()
+        train(tmp_path, record, model=Poisoned({3, 10}))
+    assert torch.equal(record.weights[2], record.weights[1])  # no decay, no momentum either
+    assert not torch.equal(record.weights[3], record.weights[2])
+    assert torch.isfinite(record.weights[-1]).all()
     warned = [record.getMessage() for record in caplog.records if "non-finite" in record.getMessage()]
     assert len(warned) == 2
     assert warned[0].startswith("step 3: non-finite loss or gradient, utterances u")
@@ -95,22 +101,17 @@ def test_nan_after_nan_stops_the_run_with_a_good_checkpoint(tmp_path: Path):
 
 
 def test_the_average_follows_its_definition(tmp_path: Path):
-    class Record(Callback):
-        weights: list[torch.Tensor] = []
-
-        def on_train_batch_end(self, trainer: Trainer, pl_module, *_: object) -> None:
-            self.weights.append(pl_module.model.layers[3].weight.detach().clone())
-
     torch.manual_seed(1)
     expected = ToyModel().layers[3].weight.detach().clone()
-    train(tmp_path, Record())
-    for step, weight in enumerate(Record.weights, start=1):
+    record = Record()
+    train(tmp_path, record)
+    for step, weight in enumerate(record.weights, start=1):
         decay = min(0.9, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * weight
     last = checkpoint.load(tmp_path / "checkpoints" / "last.ckpt")
     torch.testing.assert_close(last["callbacks"]["EMA"]["average"]["model.layers.3.weight"], expected)
     assert torch.equal(
-        last["state_dict"]["model.layers.3.weight"], Record.weights[-1]
+        last["state_dict"]["model.layers.3.weight"], record.weights[-1]
     )  # the live ones came back
 
 
@@ -127,7 +128,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(checkpoint.torch, "save", full)
     with pytest.raises(
-        EnvironmentFault, match="No space left on device.*The previous one is kept.*4 failures in a row"
+        EnvironmentFault, match=r"No space left on device.*The previous one is kept.*4 failures in a row"
     ):
         train(tmp_path)
     assert checkpoint.load(tmp_path / "checkpoints" / "last.ckpt")["hmmtts"]["step"] == 8

@@ -117,11 +117,11 @@ def train(folder: Path, *extra: Callback, model: nn.Module | None = None, accumu
         )
         callbacks = [
             Position(seed=7),
-            SkipNonFinite(str(run.path / "faults"), allowed=2),
+            SkipNonFinite(allowed=2),
             EMA(0.9),
             *extra,
             Preemption(),
-            Checkpoints(str(run.checkpoints), every=4, keep_every=8, monitor="valid/loss"),
+            Checkpoints(every=4, keep_every=8, monitor="valid/loss"),
         ]
         trainer = Trainer(
             accelerator="cpu", devices=1, max_epochs=-1, max_steps=STEPS, val_check_interval=EVERY * accumulate,

@@ -19,17 +19,10 @@ class Checkpoints(Checkpoint):
     """Lightning runs checkpoint callbacks after all others, so what is saved is the state after the whole step."""
 
     def __init__(
-        self,
-        folder: str,
-        every: int,
-        monitor: str,
-        mode: str = "min",
-        keep_every: int = 0,
-        allowed_failures: int = 3,
+        self, every: int, monitor: str, mode: str = "min", keep_every: int = 0, allowed_failures: int = 3
     ):
         if mode not in ("min", "max"):
             raise ValueError(f"mode must be min or max, got {mode!r}")
-        self.folder = Path(folder)
         self.every = every  # steps between two last.ckpt
         self.keep_every = keep_every  # steps between two step=N.ckpt; 0 keeps none
         self.monitor = monitor
@@ -52,7 +45,7 @@ class Checkpoints(Checkpoint):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
         step = trainer.global_step
-        if step == self.saved_step or step % self.every and not self._keeps(step):
+        if step == self.saved_step or (step % self.every and not self._keeps(step)):
             return
         if position_of(trainer).validation_due(trainer):
             return  # saved after it, so that a resumed run neither repeats nor loses it
@@ -89,7 +82,7 @@ class Checkpoints(Checkpoint):
     def _save(self, trainer: Trainer, name: str) -> None:
         """A disk that is full costs a retry, never the last good file; only several failures in a row stop the run."""
         require_finite(trainer.lightning_module)
-        trainer.save_checkpoint(self.folder / name)
+        trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / name)
         checkpoint_io = trainer.strategy.checkpoint_io
         assert isinstance(checkpoint_io, AtomicCheckpointIO)
         failure = trainer.strategy.broadcast(checkpoint_io.failure)  # only rank 0 writes

@@ -20,8 +20,7 @@ class SkipNonFinite(Callback):
     Dropping the gradients is what skips: an optimizer passes over parameters without one, its moments included.
     """
 
-    def __init__(self, folder: str, allowed: int = 5):
-        self.folder = Path(folder)
+    def __init__(self, allowed: int = 5):
         self.allowed = allowed  # updates skipped in a row before the run stops
         self.in_a_row = 0
         self._batch: tuple = ()
@@ -69,15 +68,19 @@ class SkipNonFinite(Callback):
         )
         if self.in_a_row > self.allowed:
             raise NumericsError(
-                f"{message}: stopping; lower optim.lr, or see the batch kept in {self.folder}"
+                f"{message}: stopping; lower optim.lr, or see the batches kept in {_folder(trainer)}"
             )
         log.warning(message)
 
     def _dump(self, trainer: Trainer) -> None:
         """The batch, for whoever looks for the cause; plain tensors and lists."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"nonfinite-step={trainer.global_step + 1}-rank={trainer.global_rank}.pt"
+        _folder(trainer).mkdir(parents=True, exist_ok=True)
+        path = _folder(trainer) / f"nonfinite-step={trainer.global_step + 1}-rank={trainer.global_rank}.pt"
         torch.save({"batch": list(self._batch)}, path)
+
+
+def _folder(trainer: Trainer) -> Path:
+    return Path(trainer.default_root_dir) / "faults"
 
 
 def _is_scaled(trainer: Trainer) -> bool:

@@ -1,0 +1,79 @@
+"""From the command line to a config: recipes become a Hydra group, errors become sentences and exit code 2."""
+
+import logging
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from hmmtts.build import program
+from hmmtts.training.config import checked
+from hmmtts.training.faults import ConfigError, exit_code
+
+log = logging.getLogger(__name__)
+
+
+def register_recipes() -> None:
+    """recipes/NAME/recipe.yaml -> `recipe=NAME`.
+
+    Hydra's search path cannot reach a file of that name in a folder per recipe, and works only from the root of the
+    checkout; the store also reaches the processes that DDP starts. The recipe's own name becomes the value of `recipe`.
+    """
+    for name, path in program.recipes().items():
+        node = OmegaConf.load(path)
+        assert isinstance(node, DictConfig)
+        node["recipe"] = name
+        ConfigStore.instance().store(
+            group="recipe", name=name, node=node, package="_global_", provider=str(path)
+        )
+
+
+def main() -> None:
+    """The program: what Hydra itself refuses (a typo on the command line) is a config error too."""
+    register_recipes()
+    begun = False
+
+    @hydra.main(version_base="1.3", config_path=str(program.folder("conf")), config_name="train")
+    def command(cfg: DictConfig) -> float | None:
+        nonlocal begun
+        begun = True
+        return execute(cfg)
+
+    try:
+        command()
+    except SystemExit as end:
+        sys.exit(2 if end.code == 1 and not begun else end.code)
+
+
+def execute(cfg: DictConfig) -> float | None:
+    """Run one config. The figure named by `objective` goes back to Hydra, for sweepers that search."""
+    try:
+        config = checked(cfg)
+        job = HydraConfig.get()
+        config["run"]["dir"] = str(Path(job.runtime.output_dir))
+        if job.mode == RunMode.MULTIRUN and "BasicLauncher" in job.launcher._target_:
+            refuse_parallel_sweep(config)
+
+        from hmmtts.training.run import run  # heavy: a wrong config is told at once
+
+        results = run(config)
+    except BaseException as error:
+        code = exit_code(error)
+        if code == 1:
+            raise
+        print(f"train: {error}", file=sys.stderr)
+        sys.exit(code)
+    return results["best"].get(config["objective"])
+
+
+def refuse_parallel_sweep(config: dict) -> None:
+    """Each process that DDP starts would run the whole sweep again, in step with the others only by luck."""
+    if config["trainer"]["devices"] not in (1, "1"):
+        raise ConfigError(
+            f"-m with trainer.devices={config['trainer']['devices']} needs one job per value: "
+            "add hydra/launcher=slurm, or run the values one by one"
+        )
