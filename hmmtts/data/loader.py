@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from hmmtts.audio.features import Features
 from hmmtts.data.cache import FeatureCache
 from hmmtts.data.collate import collate
-from hmmtts.data.dataset import Item, SpeechDataset, Transcriber
+from hmmtts.data.dataset import Draw, Item, SpeechDataset, Transcriber
 from hmmtts.data.manifest import Utterance
-from hmmtts.data.sampler import BucketedBatches, StreamedBatches
+from hmmtts.data.sampler import Epochs, StreamedBatches
 from hmmtts.text.frontend import Frontend
 
 
@@ -34,21 +35,20 @@ class Loading:
     def transcriber(self, frontend: Frontend) -> Transcriber:
         return Transcriber(frontend, self.corpus_phones)
 
-    def batches(
-        self,
-        utterances: Sequence[Utterance],
-        shuffle: bool,
-        seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> BucketedBatches:
-        """The sampler of training (shuffle=True) or evaluation (shuffle=False)."""
-        return BucketedBatches(
-            utterances, self.max_seconds, self.max_items, self.bucket_count, shuffle, seed, rank, world_size
-        )
+    def epochs(self, utterances: Sequence[Utterance], world_size: int = 1) -> Epochs:
+        return Epochs(utterances, self.max_seconds, self.max_items, self.bucket_count, world_size)
 
-    def loader(self, dataset: SpeechDataset, batches: BucketedBatches | StreamedBatches) -> DataLoader[Item]:
-        """It yields Batch, made `prefetch` ahead in each of `workers` processes; `loader.batch_sampler` has the position."""
+    def stream(
+        self, manifest: Path, seed: int = 0, rank: int = 0, world_size: int = 1, position: int = 0
+    ) -> StreamedBatches:
+        """The sampler of training from a manifest that does not fit in memory."""
+        return StreamedBatches(
+            manifest, self.max_seconds, self.max_items, self.bucket_count,
+            seed=seed, rank=rank, world_size=world_size, position=position,
+        )  # fmt: skip
+
+    def loader(self, dataset: SpeechDataset, batches: Sampler[list[Draw]]) -> DataLoader[Item]:
+        """It yields Batch, made `prefetch` ahead in each of `workers` processes."""
         return DataLoader(
             dataset,
             batch_sampler=batches,

@@ -1,8 +1,9 @@
 """Which utterances make the next batch.
 
-`BucketedBatches` is a pure function of (utterances, seed, epoch, world size), so that the position of a training is one
-number, `position`: the steps done since the beginning, epoch = position // n and step = position % n for the n steps of
-an epoch. Nothing else needs saving, and a resumed run goes on with exactly the batches that an uninterrupted one has.
+An epoch is a pure function of (utterances, seed, epoch, world size), so that the position of a training is one number:
+the steps done since the beginning, epoch = position // n and step = position % n for the n steps of an epoch. Nothing
+else needs saving, and a resumed run goes on with exactly the batches that an uninterrupted one has. The samplers of
+training have no end; those of evaluation show every utterance once.
 
 Every rank takes the same number of steps. Where the batches do not divide among the ranks, the last ones are split in
 two, so that ranks hold disjoint shares; only if batches of one utterance are left does an utterance come twice, the
@@ -62,22 +63,15 @@ def divide(batches: list[list[int]], world_size: int) -> tuple[list[list[int]], 
     return batches, missing
 
 
-class BucketedBatches(Sampler[list[Draw]]):
-    """Batches of at most `max_seconds` (padding included) and `max_items`, of one rank, for one epoch per iteration.
-
-    `position` says where the next iteration begins; set it when a run resumes. The loader draws ahead of the training,
-    so a checkpoint stores the number of steps trained, not this. Evaluation: shuffle=False.
-    """
+class Epochs:
+    """Batches of at most `max_seconds` (padding included) and `max_items` utterances of similar length."""
 
     def __init__(
         self,
         utterances: Sequence[Utterance],
         max_seconds: float,
-        max_items: int = 64,
+        max_items: int = 32,
         bucket_count: int = 20,
-        shuffle: bool = True,
-        seed: int = 0,
-        rank: int = 0,
         world_size: int = 1,
     ) -> None:
         if not utterances:
@@ -86,83 +80,101 @@ class BucketedBatches(Sampler[list[Draw]]):
             raise ValueError(
                 f"max_items and bucket_count must be at least 1, got {max_items} and {bucket_count}"
             )
-        if not 0 <= rank < world_size:
-            raise ValueError(f"rank must be from 0 to world_size - 1, got rank {rank} of {world_size}")
         longest = max(utterances, key=lambda utterance: utterance.duration)
         if longest.duration > max_seconds:
             raise ValueError(
                 f"max_seconds must hold the longest utterance, {longest.where} of {longest.duration:.2f} s, "
                 f"got {max_seconds}: raise it, or leave out what is longer"
             )
-        self.utterances, self.shuffle, self.seed = utterances, shuffle, seed
-        self.rank, self.world_size = rank, world_size
+        self.utterances, self.world_size = utterances, world_size
         seconds = [utterance.duration for utterance in utterances]
         self.buckets = buckets(seconds, max_seconds, max_items, bucket_count)
-        self.position = 0
-
-    def __len__(self) -> int:
-        """Steps of an epoch, the same in every epoch and on every rank."""
         batches = sum(-(-len(bucket.members) // bucket.size) for bucket in self.buckets)
-        return -(-batches // self.world_size)
+        self.steps = -(-batches // world_size)  # the same in every epoch and on every rank
 
-    def order(self, epoch: int) -> list[list[int]]:
-        """The batches of an epoch over all ranks: numbers of utterances."""
-        random = np.random.default_rng([self.seed, epoch])
-        batches = []
-        for members, size in self.buckets:
-            drawn = random.permutation(members).tolist() if self.shuffle else members
-            batches += [drawn[first : first + size] for first in range(0, len(drawn), size)]
-        if self.shuffle:
-            batches = [batches[place] for place in random.permutation(len(batches))]
-        return batches
+    def in_order(self) -> list[list[int]]:
+        """The batches over all ranks, longest utterances first: numbers of utterances."""
+        return [batch for members, size in self.buckets for batch in _cut(members, size)]
 
-    def steps(self, epoch: int) -> list[list[Draw]]:
-        """The batches of an epoch on this rank."""
-        batches, missing = divide(self.order(epoch), self.world_size)
+    def shuffled(self, seed: int, epoch: int) -> list[list[int]]:
+        """The same number of batches, drawn anew: utterances change places within their bucket, batches everywhere."""
+        random = np.random.default_rng([seed, epoch])
+        batches = [
+            batch
+            for members, size in self.buckets
+            for batch in _cut(random.permutation(members).tolist(), size)
+        ]
+        return [batches[place] for place in random.permutation(len(batches))]
+
+    def share(self, batches: list[list[int]], rank: int, epoch: int) -> list[list[Draw]]:
+        """What of the batches one rank draws."""
+        if not 0 <= rank < self.world_size:
+            raise ValueError(f"rank must be from 0 to world_size - 1, got rank {rank} of {self.world_size}")
+        batches, missing = divide(batches, self.world_size)
         draws = [[Draw(self.utterances[index], epoch) for index in batch] for batch in batches]
         draws += [[draw._replace(counted=False) for draw in batch] for batch in draws[:1]] * missing
-        return draws[self.rank :: self.world_size]
+        return draws[rank :: self.world_size]
+
+
+def _cut(members: list[int], size: int) -> list[list[int]]:
+    return [members[first : first + size] for first in range(0, len(members), size)]
+
+
+class TrainingBatches(Sampler[list[Draw]]):
+    """Epoch after epoch from `position` on, without end."""
+
+    def __init__(self, epochs: Epochs, seed: int = 0, rank: int = 0, position: int = 0) -> None:
+        self.epochs, self.seed, self.rank, self.position = epochs, seed, rank, position
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        epoch, start = divmod(self.position, len(self))
-        for batch in self.steps(epoch)[start:]:
-            self.position += 1
-            yield batch
+        first, start = divmod(self.position, self.epochs.steps)
+        for epoch in itertools.count(first):
+            yield from self.epochs.share(self.epochs.shuffled(self.seed, epoch), self.rank, epoch)[start:]
+            start = 0
+
+
+class EvaluationBatches(Sampler[list[Draw]]):
+    """Every utterance once, the same batches every time."""
+
+    def __init__(self, epochs: Epochs, rank: int = 0) -> None:
+        self.epochs, self.rank = epochs, rank
+
+    def __len__(self) -> int:
+        return self.epochs.steps
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        yield from self.epochs.share(self.epochs.in_order(), self.rank, epoch=0)
 
 
 class StreamedBatches(Sampler[list[Draw]]):
-    """Batches of a manifest too large for memory, by lhotse's dynamic bucketing: epoch after epoch without end.
+    """Training batches of a manifest too large for memory, by lhotse's dynamic bucketing, from `position` on.
 
-    Only `buffer` utterances are in memory. The order is still a function of (seed, world size), but it is found by
-    reading, so that resuming at `position` reads up to there again.
+    Only `buffer` utterances are in memory. The order is a function of (seed, world size) here too, but it is found by
+    reading, so that resuming reads up to `position` again.
     """
 
     def __init__(
         self,
         manifest: str | Path,
         max_seconds: float,
-        max_items: int = 64,
+        max_items: int = 32,
         bucket_count: int = 20,
         buffer: int = 5000,
-        shuffle: bool = True,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        position: int = 0,
     ) -> None:
-        self.manifest = Path(manifest)
-        self.position = 0
+        self.manifest, self.position = Path(manifest), position
         self.options = {
             "max_duration": max_seconds, "max_cuts": max_items, "num_buckets": bucket_count, "buffer_size": buffer,
-            "num_cuts_for_bins_estimate": buffer, "shuffle": shuffle, "seed": seed, "rank": rank,
-            "world_size": world_size,
+            "num_cuts_for_bins_estimate": buffer, "shuffle": True, "seed": seed, "rank": rank, "world_size": world_size,
         }  # fmt: skip
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        for batch in itertools.islice(self._endless(), self.position, None):
-            self.position += 1
-            yield batch
+        return itertools.islice(self._from_the_beginning(), self.position, None)
 
-    def _endless(self) -> Iterator[list[Draw]]:
+    def _from_the_beginning(self) -> Iterator[list[Draw]]:
         for epoch in itertools.count():
             sampler = DynamicBucketingSampler(CutSet.from_jsonl_lazy(self.manifest), **self.options)
             sampler.set_epoch(epoch)
