@@ -14,9 +14,11 @@ from tests.training.test_checkpoint import content
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path):
-    with RunFolder(tmp_path / "lj"):
-        with pytest.raises(EnvironmentFault, match=rf"lj is in use by pid {os.getpid()} on host .* since"):
-            RunFolder(tmp_path / "lj").__enter__()
+    with (
+        RunFolder(tmp_path / "lj"),
+        pytest.raises(EnvironmentFault, match=rf"lj is in use by pid {os.getpid()} on host .* since"),
+    ):
+        RunFolder(tmp_path / "lj").__enter__()
     with RunFolder(tmp_path / "lj"):
         pass
 
@@ -44,14 +46,14 @@ def test_leftovers_of_a_killed_save_are_removed(tmp_path: Path):
 def test_where_a_run_starts(tmp_path: Path):
     with RunFolder(tmp_path) as run:
         assert run.start("auto").message == "no checkpoint: starting at step 0"
-        with pytest.raises(CheckpointError, match="resume=must, but .* holds no checkpoint"):
+        with pytest.raises(CheckpointError, match=r"resume=must, but .* holds no checkpoint"):
             run.start("must")
         checkpoint.save(content(20), run.checkpoints / "last.ckpt")
         checkpoint.save(content(10), run.checkpoints / "best.ckpt")
         start = run.start("auto")
         assert (start.step, start.batches, start.checkpoint) == (20, 20, run.checkpoints / "last.ckpt")
         assert start.message == "resumed at step 20 from last.ckpt (verified)"
-        with pytest.raises(ConfigError, match="resume=never, but .* holds 2 checkpoints"):
+        with pytest.raises(ConfigError, match=r"resume=never, but .* holds 2 checkpoints"):
             run.start("never")
         (run.checkpoints / "last.ckpt").write_bytes(b"")
         message = run.start("auto").message
