@@ -2,29 +2,29 @@
 
 from hmmtts.metrics.timing import WITHIN_MS
 
+DTW = "frames paired along the exact DTW path of c1..c24"
+BY_INDEX = "frames paired by index"
+
 CONDITIONS: dict[str, str] = {
-    "test": "free synthesis: from the text alone, with the model's own durations",
-    "valid": "free synthesis of the validation sentences: from the text alone, with the model's own durations",
-    "test_given_durations": "synthesis with the true durations, frames paired by index",
-    "valid_given_durations": "synthesis of the validation sentences with the true durations, frames paired by index",
+    "test": f"free synthesis, from the text alone, with the model's own durations; {DTW}",
+    "valid": f"free synthesis of the validation sentences, from the text alone, with the model's own durations; {DTW}",
+    "test_given_durations": f"synthesis with the true durations; {BY_INDEX}",
+    "valid_given_durations": f"synthesis of the validation sentences with the true durations; {BY_INDEX}",
     "floor": "anchor: the natural recording through the same mel and vocoder; no model can be expected to do better",
     "ceiling": "anchor: the mean mel for every frame; a model that does no better has learnt nothing",
     "constant": "baseline: every voiced frame at its recording's own mean F0",
     "uniform": "baseline: the utterance cut into equal parts",
 }
 
-_PAIRS = (
-    "frames paired by index where the durations are given, else along the exact DTW path of the mel-cepstra"
-)
 _BAND = "audio resampled to twice the mel's upper limit"
-_F0 = f"F0 by Harvest, 71 to 800 Hz, every 5 ms; {_PAIRS}; mean over utterances"
+_F0 = "F0 by Harvest, 71 to 800 Hz, every 5 ms; mean over utterances"
 _BOUNDARIES = "phone starts, and phone ends before a pause; pooled over all boundaries"
 
 DEFINITIONS: dict[str, str] = {
-    "mcd_db": f"mel-cepstral distortion, 10/ln 10 * sqrt(2 * sum (c_d - c'_d)^2) over c1..c24 (c0 excluded), of WORLD envelopes every 5 ms; {_BAND}; {_PAIRS}; mean over frame pairs, then over utterances",
+    "mcd_db": f"mel-cepstral distortion, 10/ln 10 * sqrt(2 * sum (c_d - c'_d)^2) over c1..c24 (c0 excluded), of WORLD envelopes every 5 ms; {_BAND}; mean over frame pairs, then over utterances",
     "mcd_by_index_db": "as mcd_db, with frame i against frame i until the shorter side ends",
-    "mcd_logmel_db": f"the MCD formula on c1..c24 of a DCT of the ln-mel, without a vocoder: another scale than mcd_db; {_PAIRS}; mean over utterances",
-    "spectral_distortion_db": f"log-spectral distortion: root mean square over frequency of the difference of WORLD envelopes in dB, level included; {_BAND}; {_PAIRS}; mean over utterances",
+    "mcd_logmel_db": "the MCD formula on c1..c24 of a DCT of the ln-mel, without a vocoder: another scale than mcd_db; mean over utterances",
+    "spectral_distortion_db": f"log-spectral distortion: root mean square over frequency of the difference of WORLD envelopes in dB, level included; {_BAND}; mean over utterances",
     "f0_rmse_hz": f"RMSE over the frames voiced on both sides; {_F0}",
     "f0_rmse_ln": f"RMSE of ln F0 over the frames voiced on both sides; {_F0}",
     "f0_rmse_cents": f"RMSE in cents over the frames voiced on both sides; {_F0}",
@@ -52,6 +52,9 @@ for _ms in WITHIN_MS:
     DEFINITIONS[f"boundary_debiased_within_{_ms}ms"] = (
         f"share of boundaries within {_ms} ms once boundary_bias_ms is taken off; {_BOUNDARIES}"
     )
+
+# Figures that count what the others were measured on: they have no interval and are no shares.
+COUNTS = frozenset(name for name, sentence in DEFINITIONS.items() if sentence.startswith("number of"))
 
 
 def define(key: str) -> str:

@@ -4,7 +4,7 @@ The definition of a figure is its function's docstring, and the sentence printed
 """
 
 from hmmtts.metrics.definitions import CONDITIONS, DEFINITIONS, define
-from hmmtts.metrics.interval import bootstrap_interval, mean_interval
+from hmmtts.metrics.interval import bootstrap_interval, mean_interval, mean_over_utterances
 from hmmtts.metrics.pairing import Pairs, by_dtw, by_index, dtw_path, select, valid
 from hmmtts.metrics.pitch import PitchErrors, constant_pitch, pitch_errors
 from hmmtts.metrics.spectrum import (
@@ -60,6 +60,7 @@ __all__ = [
     "mcd_from_logmel",
     "mean_interval",
     "mean_over_frames",
+    "mean_over_utterances",
     "pitch_errors",
     "select",
     "spans_of_frames",

@@ -219,10 +219,5 @@ class AlignmentMetrics(_Figures):
             "alignment_accuracy": overall,
             "alignment_accuracy_phones": spoken,
             "alignment_utterances": self.defined[0],
-            "boundaries": figures.boundaries,
-            "boundary_median_ms": figures.median_ms,
-            "boundary_mean_ms": figures.mean_ms,
-            "boundary_bias_ms": figures.bias_ms,
-            **{f"boundary_within_{ms}ms": share for ms, share in figures.within.items()},
-            **{f"boundary_debiased_within_{ms}ms": share for ms, share in figures.debiased_within.items()},
+            **figures.by_key(),
         }

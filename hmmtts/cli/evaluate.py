@@ -1,0 +1,157 @@
+"""`hmmtts evaluate`: how close synthesised speech or an alignment comes to a reference."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Compare synthesised speech or alignments with a reference.", no_args_is_help=True)
+
+Ref = Annotated[Path, typer.Option(help="Folder of the reference; a corpus folder will do.")]
+Hyp = Annotated[Path, typer.Option(help="Folder of what is judged; files carry the reference's names.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write everything to this file.")]
+Csv = Annotated[Path | None, typer.Option("--csv", help="Write one line per utterance to this file.")]
+Picture = Annotated[Path | None, typer.Option(help="Draw to this file: .png, .svg or .pdf.")]
+
+
+@app.command()
+def speech(
+    ref: Ref,
+    hyp: Hyp,
+    json: Json = None,
+    csv: Csv = None,
+    picture: Picture = None,
+    fmax: Annotated[
+        float, typer.Option(help="Upper limit in Hz: audio is resampled to twice this.")
+    ] = 8000.0,
+    anchors: Annotated[
+        bool, typer.Option(help="Also natural speech and the mean mel through Griffin-Lim.")
+    ] = True,
+    asr: Annotated[
+        bool, typer.Option("--asr", help="Also word error rates (extra `asr`, US English).")
+    ] = False,
+    text: Annotated[
+        Path | None, typer.Option(help="ID|text lines for --asr; default: metadata.csv of the reference.")
+    ] = None,
+) -> None:
+    """Synthesised speech against the recordings: MCD, F0, voicing, spectral distortion, durations.
+
+    Durations are compared where both folders hold TextGrids. Example:
+
+    hmmtts evaluate speech --ref data/voice --hyp runs/voice/audio --json speech.json --picture speech.png
+    """
+    from rich.console import Console
+
+    from hmmtts.metrics.definitions import DTW
+    from hmmtts.metrics.report import pictures, recognise, tables
+    from hmmtts.metrics.report.speech import evaluate_speech
+
+    _check_outputs(json, csv, picture)
+    texts = recognise.read_texts(text or _metadata(ref)) if asr else None
+    console = Console()
+    with _Progress("comparing") as progress:
+        report = evaluate_speech(ref, hyp, fmax, anchors, texts, progress.seen)
+
+    title = f"{hyp} against {ref}, {len(report.utterances)} utterances, at {2 * report.fmax:.0f} Hz, {DTW}"
+    console.print(tables.figures_table(title, report.figures, report.intervals, report.anchors))
+    tables.print_definitions(console, report.figures, report.anchors)
+    _print_ids(console, "not in the hypothesis, so not judged", report.missing)
+    _print_ids(console, "not in the reference, so not judged", report.unexpected)
+    if json:
+        content = report._asdict() | {
+            "pairing": DTW,
+            "definitions": tables.definitions(report.figures, report.anchors),
+        }
+        tables.write_json(json, content)
+    if csv:
+        tables.write_csv(csv, report.utterances)
+    if picture:
+        pictures.draw_speech(report, picture)
+
+
+@app.command()
+def alignment(ref: Ref, hyp: Hyp, json: Json = None, csv: Csv = None, picture: Picture = None) -> None:
+    """TextGrids against TextGrids: boundary errors, frame accuracy, durations, by class of phone.
+
+    The tier is called `phones`. A boundary is a phone's start, or its end before a pause. Example:
+
+    hmmtts evaluate alignment --ref data/voice --hyp aligned --json alignment.json --picture alignment.png
+    """
+    from rich.console import Console
+
+    from hmmtts.metrics.report import pictures, tables
+    from hmmtts.metrics.report.alignment import evaluate_alignment
+
+    _check_outputs(json, csv, picture)
+    console = Console()
+    with _Progress("reading") as progress:
+        report = evaluate_alignment(ref, hyp, progress.seen)
+
+    anchors = {"uniform": report.uniform}
+    title = f"{hyp} against {ref}, {len(report.utterances)} utterances"
+    console.print(tables.figures_table(title, report.figures, report.intervals, anchors))
+    console.print(tables.classes_table(report.classes))
+    tables.print_definitions(console, report.figures, anchors)
+    _print_ids(console, "failed", [f"{name}: {reason}" for name, reason in report.failed.items()])
+    _print_ids(console, "not in the reference, so not judged", report.unexpected)
+    if json:
+        content = report._asdict() | {"definitions": tables.definitions(report.figures, anchors)}
+        tables.write_json(json, {key: item for key, item in content.items() if not key.endswith("errors")})
+    if csv:
+        tables.write_csv(csv, report.utterances)
+    if picture:
+        pictures.draw_alignment(report, picture)
+
+
+class _Progress:
+    """A bar on stderr that is told of each utterance."""
+
+    def __init__(self, title: str) -> None:
+        from rich.console import Console
+        from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        self.bar = Progress(
+            *Progress.get_default_columns()[:2],
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self.task = self.bar.add_task(title, total=None)
+
+    def __enter__(self) -> "_Progress":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def seen(self, name: str, total: int) -> None:
+        self.bar.update(self.task, total=total, advance=1)
+
+
+def _check_outputs(*paths: Path | None) -> None:
+    """Before hours of work, not after."""
+    for path in paths:
+        if path is not None and not path.absolute().parent.is_dir():
+            raise ValueError(f"{path}: its folder does not exist; make it first")
+    picture = paths[-1]
+    if picture is not None and picture.suffix not in (".png", ".svg", ".pdf"):
+        raise ValueError(f"--picture must end in .png, .svg or .pdf, got {picture}")
+
+
+def _metadata(ref: Path) -> Path:
+    """Beside the audio or, where REF is a corpus's `wavs`, one level up."""
+    return next(
+        (path for path in (ref / "metadata.csv", ref.parent / "metadata.csv") if path.is_file()),
+        ref / "metadata.csv",
+    )
+
+
+def _print_ids(console, title: str, lines: list[str], most: int = 10) -> None:
+    if lines:
+        console.print(f"[bold]{len(lines)} {title}[/bold]")
+        for line in lines[:most]:
+            console.print(f"  {line}", highlight=False, markup=False)
+        if len(lines) > most:
+            console.print(f"  and {len(lines) - most} more: see --json")

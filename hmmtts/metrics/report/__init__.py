@@ -1,0 +1,1 @@
+"""Two folders compared: what `hmmtts evaluate` computes, prints, draws and writes."""
