@@ -55,7 +55,7 @@ def test_pyin_finds_the_pitch_that_flite_spoke_with():
 
 
 def test_bad_options_say_what_to_do():
-    with pytest.raises(ValueError, match="0 < fmin < fmax, got 300.0 and 200.0"):
+    with pytest.raises(ValueError, match=r"0 < fmin < fmax, got 300.0 and 200.0"):
         Pyin(fmin=300.0, fmax=200.0)
     with pytest.raises(ValueError, match=r"two periods of fmin, 0.0500 s, got 0.04: raise fmin"):
         Pyin(fmin=40.0)

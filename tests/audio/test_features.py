@@ -109,9 +109,9 @@ def test_the_pitch_of_late_frames_is_late():
 
 
 def test_extractors_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="f0.sample_rate must equal sample_rate, 22050, got 16000"):
+    with pytest.raises(ValueError, match=r"f0.sample_rate must equal sample_rate, 22050, got 16000"):
         small(f0=Pyin(sample_rate=16000))
-    with pytest.raises(ValueError, match="f0.hop must equal mel.hop, 256, got 200"):
+    with pytest.raises(ValueError, match=r"f0.hop must equal mel.hop, 256, got 200"):
         small(f0=Pyin(hop=200))
 
 

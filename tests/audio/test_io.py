@@ -74,10 +74,10 @@ def test_a_bad_file_is_named_with_its_fault(tmp_path: Path, kind: str, message: 
 
 
 def test_a_missing_file_and_a_stretch_beyond_the_end_are_errors(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match="none.wav: no such file"):
+    with pytest.raises(FileNotFoundError, match=r"none.wav: no such file"):
         read(tmp_path / "none.wav")
     write(tmp_path / "a.wav", chirp(0.5), RATE)
-    with pytest.raises(ValueError, match="seconds 0.250 to 0.750 were asked for, it has 0.500"):
+    with pytest.raises(ValueError, match=r"seconds 0.250 to 0.750 were asked for, it has 0.500"):
         read(tmp_path / "a.wav", 0.25, 0.5)
 
 

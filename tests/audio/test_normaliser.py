@@ -30,5 +30,5 @@ def test_the_corpus_has_mean_0_and_deviation_1_and_comes_back(per_feature: bool)
 
 
 def test_a_constant_feature_is_an_error():
-    with pytest.raises(ValueError, match="deviation must be positive, got 0.0: a feature is constant"):
+    with pytest.raises(ValueError, match=r"deviation must be positive, got 0.0: a feature is constant"):
         Normaliser.fit(Moments.of(np.ones((5, 2), np.float32)), per_feature=True)

@@ -6,7 +6,7 @@ from hmmtts.audio import world
 from hmmtts.audio.io import read, resample
 from hmmtts.audio.mel import LogMel
 from hmmtts.audio.vocoder import GriffinLim
-from tests.audio.signals import RATE, chirp, click
+from tests.audio.signals import RATE, chirp
 from tests.data import TEST_DATA, needs_data
 
 
