@@ -1,0 +1,87 @@
+"""`hmmtts check CORPUS`: what a training would stumble over, in plain words, before it does."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def run(
+    corpus: Annotated[str, typer.Argument(help="A manifest (.jsonl.gz), a folder, or recipe=NAME.")],
+    json: Annotated[Path | None, typer.Option(help="Write counts and all findings to this file.")] = None,
+    fix: Annotated[
+        Path | None, typer.Option(help="Write the utterances without errors to this manifest (.jsonl.gz).")
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            help="Read the text with this frontend of conf/text; else the corpus's phones or letters count."
+        ),
+    ] = None,
+    sample_rate: Annotated[int | None, typer.Option(help="Hz; else the rate that most files have.")] = None,
+    hop: Annotated[int, typer.Option(help="Samples between frames.", min=1)] = 256,
+    states_per_symbol: Annotated[int, typer.Option(help="States of the HMM for every symbol.", min=1)] = 2,
+    min_seconds: Annotated[float, typer.Option(help="Shorter utterances are errors.")] = 0.1,
+    max_seconds: Annotated[float, typer.Option(help="Longer utterances are errors.")] = 60.0,
+    batch_seconds: Annotated[float, typer.Option(help="Seconds in a batch, to predict its memory.")] = 120.0,
+    batch_items: Annotated[int, typer.Option(help="Utterances in a batch at most.", min=1)] = 64,
+    encoding: Annotated[str, typer.Option(help="Of metadata.csv.")] = "utf-8",
+    jobs: Annotated[
+        int | None, typer.Option(help="Processes that decode; else one a processor.", min=0)
+    ] = None,
+    show: Annotated[int, typer.Option(help="Findings of one kind to print.", min=0)] = 10,
+) -> None:
+    """Decode every file of a corpus once and tell what is wrong with it. Exit code 3 if anything is an error."""
+    import os
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from hmmtts.data import report as reports
+    from hmmtts.data.check import Options, check
+    from hmmtts.data.corpus import open_corpus
+    from hmmtts.data.inspect import Limits
+    from hmmtts.data.manifest import write_utterances
+
+    options = Options(
+        transcribe=transcriber(text) if text else None,
+        sample_rate=sample_rate,
+        hop=hop,
+        states_per_symbol=states_per_symbol,
+        limits=Limits(shortest=min_seconds, longest=max_seconds),
+        batch_seconds=batch_seconds,
+        batch_items=batch_items,
+        jobs=(os.cpu_count() or 1) if jobs is None else jobs,
+    )
+    console, aside = Console(highlight=False), Console(stderr=True)
+    with aside.status(f"listing {corpus}"):
+        listed = open_corpus(corpus, encoding)
+    console.print(listed.title, soft_wrap=True)
+    columns = TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=aside, transient=True) as progress:
+        task = progress.add_task("decoding", total=listed.size)
+        report = check(listed, options, lambda: progress.advance(task))
+    reports.show(report, options, console, show)
+    if json:
+        reports.write_json(report, json)
+    if fix:
+        write_utterances(fix, (entry.utterance for entry in report.accepted))
+        console.print(
+            f"{fix}: {len(report.accepted):,} utterances; left out, for the errors above: {report.rejected:,}"
+        )
+    raise typer.Exit(0 if report.ok else 3)
+
+
+def transcriber(name: str):
+    """The frontend of conf/text/NAME.yaml, reading the text even where the corpus gives phones."""
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    from hmmtts.build.program import folder
+    from hmmtts.data.dataset import Transcriber
+
+    path = folder("conf") / "text" / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(found.stem for found in path.parent.glob("*.yaml")))
+        raise ValueError(f"--text {name!r} must be one of {known}")
+    return Transcriber(instantiate(OmegaConf.load(path)), corpus_phones=False)
