@@ -11,7 +11,6 @@ import soundfile
 from hmmtts.data.manifest import SPLITS, read_utterances
 from hmmtts.text import from_alignment, marks
 from hmmtts.text.espeak import Espeak
-from tests.data import TEST_DATA, needs_data
 
 pytest.importorskip("espeakng_loader")
 
