@@ -8,6 +8,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from hmmtts.metrics.report.alignment import AlignmentReport
 from hmmtts.metrics.report.speech import SpeechReport
@@ -37,7 +38,7 @@ def draw_speech(report: SpeechReport, path: Path) -> None:
                 panel.axhline(figures[name], color=STYLES[condition], label=condition)
         panel.set(xlabel="utterances, best first", ylabel=unit)
         panel.set_ylim(bottom=0)
-        panel.xaxis.get_major_locator().set_params(integer=True)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(alpha=0.3)
     panels[1].legend()  # the only one that every anchor has a line in
     figure.savefig(path)
