@@ -66,9 +66,9 @@ def run(
         reports.write_json(report, json)
     if fix:
         write_utterances(fix, (entry.utterance for entry in report.accepted))
-        console.print(
-            f"{fix}: {len(report.accepted):,} utterances; left out, for the errors above: {report.rejected:,}"
-        )
+        console.print(f"{fix}: {len(report.accepted):,} utterances", soft_wrap=True)
+        if report.rejected:
+            console.print(f"left out: {', '.join(report.rejected)}", markup=False, soft_wrap=True)
     raise typer.Exit(0 if report.ok else 3)
 
 

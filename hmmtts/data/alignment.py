@@ -83,34 +83,30 @@ def read_text(path: Path) -> str:
 
 
 def problems(times: Times, seconds: float) -> Iterator[Problem]:
-    """What no alignment of `seconds` of audio can be."""
+    """What no alignment of `seconds` of audio can be; the first of each tier, since more follow from it."""
     for tier, items in (("phones", times.phones), ("words", times.words)):
-        if items is None:
-            continue
-        if not items:
-            yield error("alignment", f"the tier {tier} is empty")
-            continue
-        for item in items:
-            if not item.duration > 0:
-                yield error(
-                    "alignment", f"{tier}: {item.symbol!r} at {item.start:.3f} s lasts {item.duration:.3f} s"
-                )
-                break
-        for before, after in pairwise(items):
-            if after.start < before.end - OVERLAP:
-                yield error(
-                    "alignment",
-                    f"{tier}: {after.symbol!r} at {after.start:.3f} s begins before the label before it ends",
-                )
-                break
-        last = max(item.end for item in items)
-        if items[0].start < 0 or last > seconds + SHORT:
-            yield error(
-                "alignment",
-                f"{tier}: from {items[0].start:.3f} to {last:.3f} s, the audio has {seconds:.3f} s",
+        if items is not None and (problem := _problem(tier, items, seconds)):
+            yield problem
+
+
+def _problem(tier: str, items: list[AlignmentItem], seconds: float) -> Problem | None:
+    if not items:
+        return error("alignment", f"the tier {tier} is empty")
+    for item in items:
+        if not item.duration > 0:
+            return error(
+                "alignment", f"{tier}: {item.symbol!r} at {item.start:.3f} s lasts {item.duration:.3f} s"
             )
-        elif tier == "phones" and last < seconds - SHORT:
-            yield warning("alignment", f"{tier} end at {last:.3f} s, the audio at {seconds:.3f} s")
+    for before, after in pairwise(items):
+        if after.start < before.end - OVERLAP:
+            label = f"{after.symbol!r} at {after.start:.3f} s"
+            return error("alignment", f"{tier}: {label} begins before the label before it ends")
+    first, last = items[0].start, items[-1].end
+    if first < 0 or last > seconds + SHORT:
+        return error("alignment", f"{tier}: from {first:.3f} to {last:.3f} s, the audio has {seconds:.3f} s")
+    if tier == "phones" and last < seconds - SHORT:
+        return warning("alignment", f"{tier} end at {last:.3f} s, the audio at {seconds:.3f} s")
+    return None
 
 
 def _item(label: str, start: float, end: float) -> AlignmentItem:
@@ -118,4 +114,8 @@ def _item(label: str, start: float, end: float) -> AlignmentItem:
 
 
 def _is_number(text: str) -> bool:
-    return text.replace(".", "", 1).replace("e", "", 1).replace("-", "").isdigit()
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

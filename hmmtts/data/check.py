@@ -6,6 +6,7 @@ An utterance with an error is rejected, one with a warning is not. t frames, n s
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from hmmtts.data.dataset import Transcriber
 from hmmtts.data.finding import Finding, Problem, error, rejects, warning
 from hmmtts.data.folder import Entry
 from hmmtts.data.guard import Casualty, guarded
-from hmmtts.data.inspect import LIMITS, Inspection, Limits, inspect
+from hmmtts.data.inspect import LIMITS, Inspection, Limits, Task, inspect_task
 from hmmtts.data.manifest import Utterance
 from hmmtts.data.sampler import buckets
 from hmmtts.text import SILENCE, SymbolTable
@@ -76,7 +77,7 @@ class Batch(NamedTuple):
 
 class Report(NamedTuple):
     accepted: list[Judged]
-    rejected: int  # utterances and lines that give none
+    rejected: list[str]  # ids, and places of lines that give none
     findings: list[Finding]
     rate: int  # what most files have, or what was asked for; 0 if no file could be read
     biggest: Batch | None
@@ -85,16 +86,6 @@ class Report(NamedTuple):
     def ok(self) -> bool:
         """Whether no finding is an error, those that belong to no utterance included."""
         return not rejects(self.findings)
-
-
-class Task(NamedTuple):
-    """What goes to another process: paths and numbers only."""
-
-    number: int
-    path: Path
-    start: float
-    duration: float | None
-    limits: Limits
 
 
 def check(corpus: Corpus, options: Options, tick: Callable[[], object] = lambda: None) -> Report:
@@ -114,17 +105,22 @@ def check(corpus: Corpus, options: Options, tick: Callable[[], object] = lambda:
     paces = _usual_paces(judged)
     for entry in judged:
         entry.add(_pace_problems(entry, paces), entry.utterance.audio, corpus.folder)
-    found = sorted(
-        [*unusable, *((entry.number, entry.findings) for entry in judged)], key=lambda pair: pair[0]
-    )
+    listed = [*unusable, *((entry.number, entry.findings) for entry in judged)]
+    found = [findings for _, findings in sorted(listed, key=itemgetter(0))]
     accepted = [entry for entry in judged if not rejects(entry.findings)]
     return Report(
         accepted,
-        len(found) - len(accepted),
-        [*corpus.findings, *(finding for _, findings in found for finding in findings)],
+        [_name(findings) for findings in found if rejects(findings)],
+        [*corpus.findings, *(finding for findings in found for finding in findings)],
         rate,
         _biggest(accepted, options),
     )
+
+
+def _name(findings: list[Finding]) -> str:
+    """Whose findings these are."""
+    first = findings[0]
+    return first.id or f"{first.file}:{first.line}"
 
 
 def _judge_all(corpus: Corpus, options: Options) -> Iterator[tuple[int, Judged | list[Finding]]]:
@@ -141,7 +137,7 @@ def _judge_all(corpus: Corpus, options: Options) -> Iterator[tuple[int, Judged |
             heard = entry.utterance
             yield Task(number, heard.audio, heard.start, heard.duration or None, options.limits)
 
-    for task, inspection in guarded(_inspect, tasks(), options.jobs, options.patience):
+    for task, inspection in guarded(inspect_task, tasks(), options.jobs, options.patience):
         entry = waiting.pop(task.number)
         assert entry.utterance is not None
         yield (
@@ -149,10 +145,6 @@ def _judge_all(corpus: Corpus, options: Options) -> Iterator[tuple[int, Judged |
             _judge(task.number, entry.utterance, entry.findings, inspection, corpus.folder, options),
         )
     yield from unusable
-
-
-def _inspect(task: Task) -> Inspection:
-    return inspect(task.path, task.start, task.duration, task.limits)
 
 
 def _judge(

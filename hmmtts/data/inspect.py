@@ -72,20 +72,38 @@ class Statistics(NamedTuple):
     equal_channels: bool = True
 
     def plus(self, block: np.ndarray) -> "Statistics":
-        finite = np.isfinite(block)
-        bad = block.size - int(np.count_nonzero(finite))
-        values = np.where(finite, block, 0.0) if bad else block
-        loud = np.abs(values)
+        total = float(block.sum(dtype=np.float64))
+        if not math.isfinite(total):  # rare: count them, then go on without them
+            finite = np.isfinite(block)
+            seen = self.plus(np.where(finite, block, np.float32(0)))
+            return seen._replace(bad=seen.bad + block.size - int(np.count_nonzero(finite)))
+        flat = block.ravel()
+        peak = max(float(flat.max()), -float(flat.min()))
+        clipped = int(np.count_nonzero(np.abs(flat) >= FULL_SCALE)) if peak >= FULL_SCALE else 0
         return Statistics(
             self.frames + len(block),
             self.samples + block.size,
-            self.bad + bad,
-            self.clipped + int(np.count_nonzero(loud >= FULL_SCALE)),
-            max(self.peak, float(loud.max(initial=0.0))),
-            self.total + float(values.sum(dtype=np.float64)),
-            self.squares + float(np.vdot(values, values.astype(np.float64))),
-            self.equal_channels and bool((block == block[:, :1]).all()),
+            self.bad,
+            self.clipped + clipped,
+            max(self.peak, peak),
+            self.total + total,
+            self.squares + float(np.dot(flat, flat)),
+            self.equal_channels and (block.shape[1] == 1 or bool((block == block[:, :1]).all())),
         )
+
+
+class Task(NamedTuple):
+    """A stretch to decode in another process; the number tells whose it is."""
+
+    number: int
+    path: Path
+    start: float
+    duration: float | None
+    limits: Limits
+
+
+def inspect_task(task: Task) -> Inspection:
+    return inspect(task.path, task.start, task.duration, task.limits)
 
 
 def inspect(

@@ -23,7 +23,7 @@ COLOUR = {ERROR: "red", "warning": "yellow"}
 def write_json(report: Report, path: Path) -> None:
     content = {
         "ok": len(report.accepted),
-        "rejected": report.rejected,
+        "rejected": len(report.rejected),
         "findings": [finding._asdict() for finding in report.findings],
     }
     path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
@@ -45,7 +45,7 @@ def show(report: Report, options: Options, console: Console, most: int) -> None:
         console.print()
         for name, value in summary(report):
             console.print(Text(f"{name:<15}{value}"), soft_wrap=True)
-    console.print(f"{len(report.accepted):,} ok, {report.rejected:,} rejected")
+    console.print(f"{len(report.accepted):,} ok, {len(report.rejected):,} rejected")
 
 
 def by_kind(findings: Sequence[Finding]) -> list[tuple[str, str, list[Finding]]]:

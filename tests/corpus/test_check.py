@@ -1,0 +1,335 @@
+"""`hmmtts check`: what it finds, what it lets through, what it prints, writes and returns."""
+
+import json
+import random
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from hmmtts.cli import check as verb
+from hmmtts.data import check as checks
+from hmmtts.data.check import Options, Report, check
+from hmmtts.data.corpus import open_corpus
+from hmmtts.data.dataset import Transcriber
+from hmmtts.data.guard import Casualty
+from hmmtts.data.manifest import from_lhotse, read_utterances, write_utterances
+from hmmtts.text import Phones, SymbolTable
+from tests.corpus.sounds import RATE, cut, speech, write
+from tests.corpus.test_folder import CORPORA, corpus, textgrid_times
+from tests.data import TEST_DATA, needs_data
+
+HERE = Options(jobs=0)
+FIELDS = ["kind", "severity", "id", "file", "line", "message"]
+
+
+class Outcome(NamedTuple):
+    code: int
+    printed: str
+
+
+def hmmtts_check(*arguments: object) -> Outcome:
+    app = typer.Typer()
+    app.command()(verb.run)
+    result = CliRunner().invoke(app, [*map(str, arguments), "--jobs", "0"])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Outcome(result.exit_code, result.stdout)
+
+
+def checked(folder: Path, options: Options = HERE) -> Report:
+    return check(open_corpus(str(folder)), options)
+
+
+def said(report: Report) -> list[str]:
+    return [f"{finding.severity}: {finding}" for finding in report.findings]
+
+
+def broken_corpus(folder: Path) -> Path:
+    """a to d are good, each other line has one problem."""
+    lines = [
+        "a|one",
+        "b|two",
+        "c|three",
+        "d|four",
+        "e|half",
+        "f|stereo",
+        "g|8 kHz",
+        "h|gone",
+        "i|",
+        "a|again",
+        "../x|out",
+    ]
+    good = [f"{name}.wav" for name in "abcdi"]
+    corpus(folder, "\n".join(lines) + "\n", tuple(good))
+    cut(write(folder / "wavs/e.wav"), 22072)
+    write(folder / "wavs/f.wav", np.stack([speech()] * 2, 1))
+    write(folder / "wavs/g.wav", speech(rate=8000), 8000)
+    write(folder / "wavs/extra.wav")
+    return folder
+
+
+BROKEN = [
+    "warning: wavs/extra.wav: no line of metadata.csv names this file",
+    "error: e: wavs/e.wav: truncated, header says 44100 bytes, file has 22028",
+    "error: f: wavs/f.wav: stereo, one channel is wanted; all channels are equal, keep one (`sox IN OUT remix 1`)",
+    "error: g: wavs/g.wav: 8000 Hz, most of the corpus has 22050; resample it (`sox IN -r 22050 OUT`)",
+    "error: h: metadata.csv:8: no wavs/h with a suffix .wav, .flac, .mp3, .ogg",
+    "error: i: metadata.csv:9: the text is empty",
+    "error: a: metadata.csv:10: id 'a' comes twice, first in line 1; only the first counts",
+    "error: ../x: metadata.csv:11: id '../x' leaves the data directory",
+]
+
+
+def test_all_problems_in_one_run(tmp_path):
+    report = checked(broken_corpus(tmp_path))
+    assert said(report) == BROKEN
+    assert [entry.utterance.id for entry in report.accepted] == ["a", "b", "c", "d"]
+    assert (report.rejected, report.rate, report.ok) == (["e", "f", "g", "h", "i", "a", "../x"], RATE, False)
+
+
+def test_the_report_does_not_depend_on_the_number_of_processes(tmp_path):
+    broken_corpus(tmp_path)
+    assert checked(tmp_path, HERE._replace(jobs=2)) == checked(tmp_path)
+
+
+def test_json_exit_code_and_terminal(tmp_path):
+    broken_corpus(tmp_path / "corpus")
+    outcome = hmmtts_check(tmp_path / "corpus", "--json", tmp_path / "check.json")
+    assert outcome.code == 3
+    assert "4 ok, 7 rejected" in outcome.printed
+    for line in BROKEN:
+        assert line.partition(": ")[2] in outcome.printed
+    written = json.loads((tmp_path / "check.json").read_text(encoding="utf-8"))
+    assert list(written) == ["ok", "rejected", "findings"]
+    assert (written["ok"], written["rejected"]) == (4, 7)
+    assert [list(finding) for finding in written["findings"]] == [FIELDS] * len(BROKEN)
+    assert written["findings"][4] == {
+        "kind": "missing-audio",
+        "severity": "error",
+        "id": "h",
+        "file": "metadata.csv",
+        "line": 8,
+        "message": "no wavs/h with a suffix .wav, .flac, .mp3, .ogg",
+    }
+
+
+def test_a_good_corpus_is_exit_code_0_and_warnings_do_not_change_that(tmp_path):
+    outcome = hmmtts_check(corpus(tmp_path, "\ufeffa|x\n"))
+    assert outcome.code == 0
+    assert "byte order mark" in outcome.printed
+    assert "1 ok, 0 rejected" in outcome.printed
+
+
+def test_many_findings_of_a_kind_are_counted(tmp_path):
+    corpus(tmp_path, "".join(f"x{n}|\n" for n in range(30)))
+    printed = hmmtts_check(tmp_path, "--show", 2).printed
+    assert printed.count("the text is empty") == 2
+    assert "... and 28 more: --show 30 or --json FILE lists them all" in printed
+
+
+def test_what_a_text_holds_is_printed_as_it_is(tmp_path):
+    corpus(tmp_path, "a|[bold]сat[/]\n")
+    assert "[bold]сat[/]" in hmmtts_check(tmp_path).printed
+
+
+def test_fix_writes_what_can_be_used(tmp_path):
+    broken_corpus(tmp_path / "corpus")
+    fixed = tmp_path / "fixed.jsonl.gz"
+    outcome = hmmtts_check(tmp_path / "corpus", "--fix", fixed)
+    assert outcome.code == 3
+    assert "4 utterances\nleft out: e, f, g, h, i, a, ../x\n" in outcome.printed
+    assert [(u.id, u.text, u.rate, u.duration) for u in read_utterances(fixed)] == [
+        (name, text, RATE, 1.0) for name, text in zip("abcd", ["one", "two", "three", "four"], strict=True)
+    ]
+    assert hmmtts_check(fixed).code == 0
+
+
+def test_nothing_is_written_into_the_corpus(tmp_path):
+    broken_corpus(tmp_path)
+    paths = [tmp_path, *tmp_path.rglob("*")]
+    before = [(path, path.stat().st_mtime_ns) for path in paths]
+    hmmtts_check(tmp_path)
+    assert [(path, path.stat().st_mtime_ns) for path in [tmp_path, *tmp_path.rglob("*")]] == before
+
+
+def test_a_given_sample_rate(tmp_path):
+    report = checked(corpus(tmp_path), HERE._replace(sample_rate=16000))
+    assert said(report) == [
+        "error: a: wavs/a.wav: 22050 Hz, --sample-rate asks for 16000; resample it (`sox IN -r 16000 OUT`)"
+    ]
+
+
+def test_fewer_frames_than_states(tmp_path):
+    """1 s has 87 frames at a hop of 256, 45 letters have 90 states; 43 letters have 86."""
+    corpus(tmp_path, f"a|{'x' * 43}\nb|{'x' * 45}\n", ("a.wav", "b.wav"))
+    assert said(checked(tmp_path)) == [
+        "error: b: metadata.csv:2: 87 frames < 90 states, so that no alignment exists; "
+        "shorten the hop (now 256 samples) or leave it out"
+    ]
+    assert said(checked(tmp_path, HERE._replace(states_per_symbol=1))) == []
+    assert said(checked(tmp_path, HERE._replace(hop=128))) == []
+
+
+def test_symbols_that_a_model_does_not_know(tmp_path):
+    corpus(tmp_path, "a|one\nb|one two\n", ("a.wav", "b.wav"))
+    report = checked(tmp_path, HERE._replace(symbols=SymbolTable.learn(["one"])))
+    assert said(report) == [
+        "error: b: metadata.csv:2: unknown symbols: 't' (U+0074) x1, 'w' (U+0077) x1",
+    ]
+
+
+def test_a_frontend_reads_the_text(tmp_path):
+    corpus(tmp_path, "a|h e sil\nb|||\n".replace("|||", "| |"), ("a.wav", "b.wav"))
+    (tmp_path / "phones.csv").write_text("a|x\n")
+    report = checked(tmp_path, HERE._replace(transcribe=Transcriber(Phones(), corpus_phones=False)))
+    assert [entry.symbols for entry in report.accepted] == [3]
+
+
+def test_speaking_rate(tmp_path):
+    lines = [f"u{n:02}|{'abcdefgh'[: 5 + n % 4]}" for n in range(12)] + ["u12|" + "a" * 40, "u13|a"]
+    corpus(tmp_path, "\n".join(lines) + "\n", tuple(f"u{n:02}.wav" for n in range(14)))
+    fast, slow = said(checked(tmp_path))
+    assert fast.startswith("warning: u12: wavs/u12.wav: 40.0 symbols a second, the median is 6.")
+    assert slow.startswith("warning: u13: wavs/u13.wav: 1.0 symbols a second")
+
+
+def test_a_decoder_that_dies_is_a_finding(tmp_path, monkeypatch):
+    """The processes themselves: test_guard.py."""
+    corpus(tmp_path)
+    monkeypatch.setattr(
+        checks, "guarded", lambda _, tasks, *__: ((task, Casualty("no result in 60 s")) for task in tasks)
+    )
+    assert said(checked(tmp_path)) == [
+        "error: a: wavs/a.wav: damaged so that decoding fails: no result in 60 s"
+    ]
+
+
+def manifest(folder: Path, split: str = "train", names: str = "ab") -> Path:
+    corpus(folder, "".join(f"{name}|text\n" for name in names), tuple(f"{name}.wav" for name in names))
+    path = folder / f"cuts_{split}.jsonl.gz"
+    (folder / "metadata.csv").rename(folder / f"{split}.csv")
+    report = check(open_corpus_of(folder, split), HERE)
+    write_utterances(path, (entry.utterance for entry in report.accepted))
+    return path
+
+
+def open_corpus_of(folder: Path, split: str):
+    """The folder as it was before it held a manifest."""
+    from hmmtts.data.corpus import open_folder
+
+    (folder / f"{split}.csv").rename(folder / "metadata.csv")
+    return open_folder(folder, "utf-8")
+
+
+def test_a_manifest_that_the_files_have_left_behind(tmp_path):
+    path = manifest(tmp_path, names="abcd")
+    write(tmp_path / "wavs/a.wav", speech(rate=16000), 16000)
+    write(tmp_path / "wavs/b.wav", speech(1.5))
+    cut(tmp_path / "wavs/c.wav", 22072)
+    (tmp_path / "wavs/d.wav").unlink()
+    a, rate, b, c, d = said(checked(path))
+    assert "the manifest says 22050 Hz, the file has 16000; prepare the corpus again" in a
+    assert "16000 Hz, most of the corpus has 22050" in rate
+    assert "the manifest says 1.000 s, the file has 1.500; prepare the corpus again" in b
+    assert "truncated" in c
+    assert "no such file" in d
+
+
+def test_one_id_in_two_splits(tmp_path):
+    manifest(tmp_path, "train", "ab")
+    (tmp_path / "cuts_test.jsonl.gz").write_bytes((tmp_path / "cuts_train.jsonl.gz").read_bytes())
+    assert said(checked(tmp_path)) == [
+        "error: a: cuts_test.jsonl.gz:1: id 'a' comes twice, first in cuts_train.jsonl.gz:1; only the first counts",
+        "error: b: cuts_test.jsonl.gz:2: id 'b' comes twice, first in cuts_train.jsonl.gz:2; only the first counts",
+    ]
+
+
+def test_bad_lines_of_a_manifest(tmp_path):
+    path = tmp_path / "cuts.jsonl"
+    path.write_text('{"id": 3}\nnonsense\n')
+    first, second = said(checked(path))
+    assert first.startswith("error: cuts.jsonl:1: not a lhotse cut (KeyError: 'type')")
+    assert second.startswith("error: cuts.jsonl:2: not a lhotse cut (JSONDecodeError")
+
+
+def test_recipes_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"data/demo holds no corpus yet; make it with `python recipes/demo/prepare\.py`"
+    ):
+        open_corpus("recipe=demo")
+    manifest(tmp_path / "data/demo")
+    assert hmmtts_check("recipe=demo").code == 0
+
+
+def test_names_that_are_no_corpus(tmp_path):
+    with pytest.raises(
+        ValueError, match="must be a manifest, a folder or recipe=NAME, and there is no such file"
+    ):
+        open_corpus(str(tmp_path / "nowhere"))
+    with pytest.raises(ValueError, match="whose name ends in"):
+        open_corpus(str(write(tmp_path / "a.wav")))
+    with pytest.raises(ValueError, match=r"--text 'nonsense' must be one of .*phones"):
+        hmmtts_check(corpus(tmp_path), "--text", "nonsense")
+
+
+def test_what_a_recipe_of_lhotse_prepared(tmp_path):
+    """lhotse's own LJSpeech recipe, run on a corpus of its layout."""
+    from lhotse.recipes import prepare_ljspeech
+
+    corpus(
+        tmp_path / "LJSpeech-1.1",
+        "LJ001-0001|Dr. A|Doctor A\nLJ001-0002|B|B\n",
+        ("LJ001-0001.wav", "LJ001-0002.wav"),
+    )
+    made = prepare_ljspeech(tmp_path / "LJSpeech-1.1", tmp_path / "manifests")
+    assert [utterance.text for utterance in from_lhotse(**made)] == ["Doctor A", "B"]
+    report = checked(tmp_path / "manifests")
+    assert [(entry.utterance.id, entry.utterance.text) for entry in report.accepted] == [
+        ("LJ001-0001", "Doctor A"),
+        ("LJ001-0002", "B"),
+    ]
+    assert report.findings == []
+
+
+def test_nonsense_of_every_kind_ends_in_findings(tmp_path):
+    """Random names, random bytes, random metadata: never an exception."""
+    source = random.Random(0)
+    (tmp_path / "wavs").mkdir()
+    rows = []
+    for number in range(60):
+        suffix = source.choice([".wav", ".flac", ".mp3", ".ogg", ".txt", ""])
+        (tmp_path / "wavs" / f"{number}{suffix}").write_bytes(source.randbytes(source.randrange(300)))
+        rows.append(
+            str(number).encode() + source.choice([b"|", b"", b"||", b"\t", b"|x|"]) + source.randbytes(20)
+        )
+    (tmp_path / "metadata.csv").write_bytes(b"\n".join(rows))
+    report = checked(tmp_path)
+    assert report.accepted == []
+    assert not report.ok
+
+
+@needs_data
+@pytest.mark.parametrize("name", CORPORA)
+def test_the_test_corpora_pass_and_keep_their_times(name, tmp_path):
+    """From TextGrid to manifest and back: within 1 ms of the file."""
+    fixed = tmp_path / "cuts.jsonl.gz"
+    outcome = hmmtts_check(TEST_DATA / name, "--fix", fixed, "--json", tmp_path / "check.json")
+    written = json.loads((tmp_path / "check.json").read_text())
+    assert [finding for finding in written["findings"] if finding["severity"] == "error"] == []
+    assert outcome.code == 0
+    utterances = list(read_utterances(fixed))
+    assert (
+        len(utterances) == written["ok"] == len((TEST_DATA / name / "metadata.csv").read_bytes().splitlines())
+    )
+    for utterance in utterances:
+        given = textgrid_times(TEST_DATA / name / "alignments" / f"{utterance.id}.TextGrid", "phones")
+        assert [item.symbol for item in utterance.phone_times] == [label for _, _, label in given]
+        times = np.array([(item.start, item.end) for item in utterance.phone_times])
+        assert np.abs(times - np.array([(start, end) for start, end, _ in given])).max() < 1e-3
+    assert re.search(rf"{len(utterances):,} ok, 0 rejected", outcome.printed)
