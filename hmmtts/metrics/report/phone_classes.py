@@ -30,7 +30,7 @@ def phone_classes(inventory: Iterable[str]) -> dict[str, str]:
     """The class of every label. One that is ARPAbet throughout is read as such, any other as IPA: `y` is a glide in the
     one and a vowel in the other. Stress and tie marks do not count; an IPA label goes by how it begins.
     """
-    bare = {label: re.sub(r"[ˈˌ͜͡\d]", "", label) for label in set(inventory)}
+    bare = {label: re.sub(r"[ˈˌ͜͡\d]", "", label) for label in inventory}
     if all(label.lower() in OF_ARPABET for label in bare.values()):
         return {label: OF_ARPABET[short.lower()] for label, short in bare.items()}
     return {label: OF_IPA.get(short[:2]) or OF_IPA.get(short[:1]) or "other" for label, short in bare.items()}

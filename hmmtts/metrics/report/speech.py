@@ -104,7 +104,7 @@ def evaluate_speech(
 
     def resampled(drawn: np.ndarray) -> np.ndarray:
         figures = _figures([everything[index] for index in drawn])
-        return np.array([figures[name] for name in names])
+        return np.array([figures.get(name, np.nan) for name in names])  # durations, where none was drawn
 
     low, high = bootstrap_interval(len(everything), resampled)
     others = {"floor": floor, "ceiling": ceiling} if anchors else {}
