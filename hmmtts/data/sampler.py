@@ -16,12 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from lhotse import CutSet
-from lhotse.dataset.sampling import DynamicBucketingSampler
 from torch.utils.data import Sampler
 
 from hmmtts.data.dataset import Draw
-from hmmtts.data.manifest import Utterance, from_cut
+from hmmtts.data.manifest import Utterance, read_utterances
 
 
 class Bucket(NamedTuple):
@@ -96,9 +94,9 @@ class Epochs:
         """The batches over all ranks, longest utterances first: numbers of utterances."""
         return [batch for members, size in self.buckets for batch in _cut(members, size)]
 
-    def shuffled(self, seed: int, epoch: int) -> list[list[int]]:
+    def shuffled(self, seed: int, epoch: int, window: int = 0) -> list[list[int]]:
         """The same number of batches, drawn anew: utterances change places within their bucket, batches everywhere."""
-        random = np.random.default_rng([seed, epoch])
+        random = np.random.default_rng([seed, epoch, window])
         batches = [
             batch
             for members, size in self.buckets
@@ -147,10 +145,12 @@ class EvaluationBatches(Sampler[list[Draw]]):
 
 
 class StreamedBatches(Sampler[list[Draw]]):
-    """Training batches of a manifest too large for memory, by lhotse's dynamic bucketing, from `position` on.
+    """Training batches of a manifest too large for memory, from `position` on, without end.
 
-    Only `buffer` utterances are in memory. The order is a function of (seed, world size) here too, but it is found by
-    reading, so that resuming reads up to `position` again.
+    The manifest is read in windows of `window` utterances, each an epoch in small: so much is in memory, and so far do
+    utterances change places, for which the manifest itself should be in random order. What a window holds is known
+    only once it is read, so that resuming reads up to `position` again. (lhotse's dynamic bucketing fills the same
+    place, but its batches outgrow max_seconds by the last utterance that they take in.)
     """
 
     def __init__(
@@ -159,24 +159,39 @@ class StreamedBatches(Sampler[list[Draw]]):
         max_seconds: float,
         max_items: int = 32,
         bucket_count: int = 20,
-        buffer: int = 5000,
+        window: int = 5000,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
         position: int = 0,
     ) -> None:
-        self.manifest, self.position = Path(manifest), position
-        self.options = {
-            "max_duration": max_seconds, "max_cuts": max_items, "num_buckets": bucket_count, "buffer_size": buffer,
-            "num_cuts_for_bins_estimate": buffer, "shuffle": True, "seed": seed, "rank": rank, "world_size": world_size,
-        }  # fmt: skip
+        if window < 1:
+            raise ValueError(f"window must be at least 1, got {window}")
+        self.manifest, self.window, self.seed, self.rank, self.position = (
+            manifest,
+            window,
+            seed,
+            rank,
+            position,
+        )
+        self.limits = (max_seconds, max_items, bucket_count, world_size)
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        return itertools.islice(self._from_the_beginning(), self.position, None)
-
-    def _from_the_beginning(self) -> Iterator[list[Draw]]:
+        ahead = self.position
         for epoch in itertools.count():
-            sampler = DynamicBucketingSampler(CutSet.from_jsonl_lazy(self.manifest), **self.options)
-            sampler.set_epoch(epoch)
-            for cuts in sampler:
-                yield [Draw(from_cut(cut, self.manifest.parent), epoch) for cut in cuts]
+            for number, utterances in enumerate(self._windows()):
+                epochs = Epochs(utterances, *self.limits)
+                if ahead < epochs.steps:
+                    yield from epochs.share(epochs.shuffled(self.seed, epoch, number), self.rank, epoch)[
+                        ahead:
+                    ]
+                ahead = max(0, ahead - epochs.steps)
+
+    def _windows(self) -> Iterator[list[Utterance]]:
+        utterances = read_utterances(self.manifest)
+        first = next(utterances, None)
+        if first is None:
+            raise ValueError(f"{self.manifest}: holds no utterance")
+        utterances = itertools.chain([first], utterances)
+        while window := list(itertools.islice(utterances, self.window)):
+            yield window
