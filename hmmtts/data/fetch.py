@@ -49,7 +49,7 @@ class NotTheFile(ValueError):
     """What the server offers is not what was asked for; another attempt would bring the same."""
 
 
-def download(remote: Remote, path: Path, patience: Patience = PATIENCE) -> Path:
+def download(remote: Remote, path: Path, patience: Patience | None = None) -> Path:
     """The file under `path`, verified."""
     if path.exists():
         problem = mismatch(path, remote)
@@ -59,7 +59,7 @@ def download(remote: Remote, path: Path, patience: Patience = PATIENCE) -> Path:
         log.warning("%s is not the file that was asked for (%s); downloading it again", path, problem)
     part = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    _fetch(remote, part, patience)
+    _fetch(remote, part, patience or PATIENCE)
     problem = mismatch(part, remote)
     if problem is not None:
         _forget(part)

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from hmmtts.data import prepared
+from hmmtts.data.adopt import adopt
 from hmmtts.data.manifest import SPLITS, write_utterances
 from hmmtts.data.spoken import speak_corpus
 
@@ -28,7 +29,17 @@ def sentences(profile: str, split: str) -> dict[str, str]:
 
 
 def prepare(out: Path, data_dir: Path | None = None, profile: str = "full") -> None:
-    """Write out/cuts_{train,valid,test}.jsonl.gz and the audio; do nothing if they are there already."""
+    """Write out/cuts_{train,valid,test}.jsonl.gz and the audio; do nothing if they are there already.
+
+    `data_dir`: a folder of speech with known times, in place of the sentences.
+    """
+    if data_dir is not None:
+        adopt(data_dir, out)
+    else:
+        speak(out, profile)
+
+
+def speak(out: Path, profile: str) -> None:
     splits = {split: sentences(profile, split) for split in SPLITS}
     key = prepared.key(
         repr(splits), LANGUAGE, str(WORDS_PER_MINUTE), version("hmmtts"), version("espeakng-loader")
