@@ -99,8 +99,10 @@ class _LogLikelihood(torch.autograd.Function):
     @staticmethod
     def forward(ctx, backend: Backend, frames, states, log_obs, kind, *arcs):
         arc_gradients = any(ctx.needs_input_grad[5:])
-        result = backend.forward_backward(Problem(log_obs, kind(*arcs), frames, states), counts=arc_gradients)
-        counts = result.counts if arc_gradients else ()
+        result = backend.forward_backward(
+            Problem(log_obs, kind._make(arcs), frames, states), counts=arc_gradients
+        )
+        counts = result.counts or ()
         ctx.save_for_backward(result.posterior, *(count for count in counts if count is not None))
         ctx.kind, ctx.present = kind, [arc is not None for arc in arcs]
         return result.log_likelihood
@@ -145,10 +147,12 @@ def prepare(
                 f"{name} must have the shape {' or '.join(str(list(s)) for s in shape)}, got {list(arc.shape)}"
             )
         arcs.append(None if arc is None else _widen(arc, dtype, log_obs.device, detach))
-    problem = Problem(_widen(log_obs, dtype, log_obs.device, detach), type(topology)(*arcs), frames, states)
+    problem = Problem(
+        _widen(log_obs, dtype, log_obs.device, detach), type(topology)._make(arcs), frames, states
+    )
     _check_arcs(problem)
     if isinstance(topology, LeftToRight):
-        _check_lengths(problem.topology, frames, states)
+        _check_lengths(topology, frames, states)
         if any(arc.ndim == 3 for arc in problem.topology if arc is not None):
             problem = problem._replace(topology=_per_frame(problem))
     elif bool((states < n).any()):
@@ -220,9 +224,7 @@ def _check_lengths(topology: LeftToRight, frames: Tensor, states: Tensor) -> Non
 def _per_frame(problem: Problem) -> LeftToRight:
     """Where one arc changes from frame to frame, all are given per frame."""
     frames = problem.log_obs.shape[1]
-    return LeftToRight(
-        *(
-            arc if arc is None or arc.ndim == 3 else arc[:, None].expand(-1, frames, -1)
-            for arc in problem.topology
-        )
+    return LeftToRight._make(
+        arc if arc is None or arc.ndim == 3 else arc[:, None].expand(-1, frames, -1)
+        for arc in problem.topology
     )

@@ -22,15 +22,19 @@ def log_likelihood(problem: Problem) -> Float[Tensor, "b"]:
 def forward_backward(problem: Problem, counts: bool = True) -> ForwardBackward:
     topology, utterances = problem.topology, problem.log_obs.shape[0]
     if isinstance(topology, Dense):  # shared by the utterances, but its counts are wanted for each of them
-        topology = Dense(*(None if arc is None else arc.expand(utterances, *arc.shape) for arc in topology))
+        topology = Dense._make(
+            None if arc is None else arc.expand(utterances, *arc.shape) for arc in topology
+        )
     with torch.enable_grad():
         log_obs = problem.log_obs.detach().requires_grad_()
-        leaves = type(topology)(*(None if arc is None else arc.detach().requires_grad_() for arc in topology))
+        leaves = type(topology)._make(
+            None if arc is None else arc.detach().requires_grad_() for arc in topology
+        )
         log_z = log_likelihood(problem._replace(log_obs=log_obs, topology=leaves))
         wanted = [log_obs, *(arc for arc in leaves if arc is not None)]
         gradients = iter(torch.autograd.grad(log_z.sum(), wanted, allow_unused=True, materialize_grads=True))
     posterior = next(gradients)
-    taken = type(topology)(*(None if arc is None else next(gradients) for arc in leaves))
+    taken = type(topology)._make(None if arc is None else next(gradients) for arc in leaves)
     return ForwardBackward(log_z.detach(), posterior, taken if counts else None)
 
 

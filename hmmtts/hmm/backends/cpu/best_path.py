@@ -1,71 +1,56 @@
 """The best left-to-right path of one utterance after another, in the precision of the emissions.
 
-Scores are kept near zero by taking the best of a row out of it now and then, and the path's score is summed once
+Scores are kept near zero by taking one of a row out of it now and then, and the path's score is summed once
 more in float64, so it is that path's true score.
 """
 
 import numpy as np
 
-from hmmtts.hmm.backends.cpu.compile import inner, kernel, reduction, row, strict
-from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, PAD, band, foldable
-from hmmtts.hmm.backends.cpu.rows import magnitude
+from hmmtts.hmm.backends.cpu import rows
+from hmmtts.hmm.backends.cpu.compile import inner, kernel, row, strict
+from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, bad_value, band, foldable
+from hmmtts.hmm.backends.cpu.rows import ONE, PAD, TWO
 
 NORMALISE = 16  # frames between normalisations
 NONE = -np.inf
+HUGE = np.finfo(np.float32).max
 
 
 @row
-def _stay_or_move(stay, move, x, best, pointer):
+def _stay_or_move(d, w, x, best, pointer, lo, hi):
     """Of equal scores the lower state, that is the move, is taken."""
-    for i in range(best.shape[0]):
-        moved = move[i] >= stay[i]
-        pointer[i] = np.uint8(1) if moved else np.uint8(0)
-        best[i] = (move[i] if moved else stay[i]) + x[i]
+    for n in range(lo, hi):
+        i = n + TWO
+        moved = d[i - ONE] >= d[i]
+        pointer[n] = np.uint8(1) if moved else np.uint8(0)
+        best[i] = (d[i - ONE] if moved else d[i]) + (w[i] + x[n])
 
 
 @row
-def _stay_move_or_skip(d, stay, d1, move, d2, skip, x, best, pointer):
-    for i in range(best.shape[0]):
+def _stay_move_or_skip(d, stay, move, skip, x, best, pointer, lo, hi):
+    for n in range(lo, hi):
+        i = n + TWO
         top, taken = d[i] + stay[i], np.uint8(0)
-        other = d1[i] + move[i]
+        other = d[i - ONE] + move[i - ONE]
         taken = np.uint8(1) if other >= top else taken
         top = other if other >= top else top
-        other = d2[i] + skip[i]
+        other = d[i - TWO] + skip[i - TWO]
         taken = np.uint8(2) if other >= top else taken
         top = other if other >= top else top
-        pointer[i] = taken
-        best[i] = top + x[i]
+        pointer[n] = taken
+        best[i] = top + x[n]
 
 
 @row
-def _plus(a, b, out):
-    for i in range(out.shape[0]):
-        out[i] = a[i] + b[i]
-
-
-@row
-def _minus(x, value):
-    for i in range(x.shape[0]):
-        x[i] -= value
-
-
-@reduction
-def _best(x):
-    top = x[0]
-    for i in range(1, x.shape[0]):
-        top = max(top, x[i])
-    return top
+def _minus(x, value, lo, hi):
+    for n in range(lo, hi):
+        x[n + TWO] -= value
 
 
 @strict
-def bad_value(x):
+def _bad(x, states):
     """Whether the row holds NaN or +inf."""
-    if np.isfinite(magnitude(x)):
-        return False
-    for i in range(x.shape[0]):
-        if np.isnan(x[i]) or x[i] == np.inf:
-            return True
-    return False
+    return not rows.within(x, rows.LOWEST, HUGE, np.uint64(0), np.uint64(states)) and bad_value(x, states)
 
 
 @kernel
@@ -75,13 +60,13 @@ def viterbi(utterances, log_obs, stay, move, skip, per_frame, skips, frames, sta
     for b in utterances:
         longest, widest = max(longest, frames[b]), max(widest, states[b])
     pointers = np.zeros((longest, widest), np.uint8)
-    space = np.empty((7, widest + 2 * PAD), log_obs.dtype)
+    space = np.empty((5, widest + 2 * PAD), log_obs.dtype)
     for b in utterances:
         T, S = frames[b], states[b]
         arcs = stay[b], move[b], skip[b]
         path[b, :] = -1
         score[b] = NONE
-        folded = foldable(stay[b, 0, :S], per_frame, skips)
+        folded = foldable(stay[b], S, per_frame, skips)
         status[b], end = _recurse(log_obs[b], T, S, arcs, per_frame, skips, folded, pointers, space)
         if status[b] == DONE and end > NONE:
             _trace(T, S, pointers, path[b])
@@ -90,44 +75,41 @@ def viterbi(utterances, log_obs, stay, move, skip, per_frame, skips, frames, sta
 
 @inner
 def _recurse(x, T, S, arcs, per_frame, skips, folded, pointers, space):
-    stride = 2 if skips else 1
-    d, n, p, q, r, scored = space[0], space[1], space[2], space[3], space[4], space[5]
     space[:] = NONE
-    p[PAD : PAD + S], q[PAD : PAD + S] = arcs[0][0, :S], arcs[1][0, :S]
-    if skips:
-        r[PAD : PAD + S] = arcs[2][0, :S]
-    if bad_value(x[0, :S]):
+    d, best, stay, move, skip = space[0], space[1], space[2], space[3], space[4]
+    _load(arcs, 0, S, skips, stay, move, skip)
+    if _bad(x[0], S):
         return BAD_VALUE, NONE
     d[PAD] = x[0, 0]
     for t in range(1, T):
-        if bad_value(x[t, :S]):
+        if _bad(x[t], S):
             return BAD_VALUE, NONE
-        lo, hi = band(t, T, S, stride)
-        at, to = PAD + lo, PAD + hi
+        lo, hi = band(t, T, S, 2 if skips else 1)
         if folded:
-            _plus(x[t, lo:hi], p[at:to], scored[at:to])
-            _stay_or_move(d[at:to], d[at - 1 : to - 1], scored[at:to], n[at:to], pointers[t, lo:hi])
+            _stay_or_move(d, stay, x[t], best, pointers[t], lo, hi)
         else:
             if per_frame:
-                p[PAD : PAD + S], q[PAD : PAD + S] = arcs[0][t - 1, :S], arcs[1][t - 1, :S]
-                if skips:
-                    r[PAD : PAD + S] = arcs[2][t - 1, :S]
-            _stay_move_or_skip(
-                d[at:to], p[at:to], d[at - 1 : to - 1], q[at - 1 : to - 1], d[at - 2 : to - 2], r[at - 2 : to - 2],
-                x[t, lo:hi], n[at:to], pointers[t, lo:hi],
-            )  # fmt: skip
-        if t % NORMALISE == NORMALISE - 1:
-            top = _best(n[at:to])
+                _load(arcs, t - 1, S, skips, stay, move, skip)
+            _stay_move_or_skip(d, stay, move, skip, x[t], best, pointers[t], lo, hi)
+        if t % NORMALISE == 0:
+            top = best[lo + TWO]
             if top > NONE:
-                _minus(n[at:to], top)
-        d, n = n, d
-    end = d[PAD + S - 1]
-    if folded:
-        for s in range(S):
-            end = end if arcs[1][0, s] > NONE else d.dtype.type(NONE)
-    else:
-        end += arcs[1][T - 1 if per_frame else 0, S - 1]
+                _minus(best, top, lo, hi)
+        d, best = best, d
+    end = np.float64(d[S - 1 + PAD])
+    if not folded:
+        return DONE, end + np.float64(arcs[1][T - 1 if per_frame else 0, S - 1])
+    for n in range(S):  # each state is left once, by its move
+        end = end if arcs[1][0, n] > NONE else NONE
     return DONE, end
+
+
+@inner
+def _load(arcs, t, S, skips, stay, move, skip):
+    for n in range(S):
+        stay[n + PAD], move[n + PAD] = arcs[0][t, n], arcs[1][t, n]
+        if skips:
+            skip[n + PAD] = arcs[2][t, n]
 
 
 @inner

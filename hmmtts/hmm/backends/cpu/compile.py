@@ -26,7 +26,7 @@ FAST = {"contract", "nsz", "nnan"}
 REASSOCIATE = {"contract", "nsz", "nnan", "reassoc"}
 
 
-class _NoAlias(CompilerBase):
+class NoAlias(CompilerBase):
     """The default pipeline, told that array arguments do not overlap: without it LLVM does not vectorise."""
 
     def define_pipelines(self):
@@ -34,12 +34,16 @@ class _NoAlias(CompilerBase):
         return [DefaultPassBuilder.define_nopython_pipeline(self.state)]
 
 
-row = numba.njit(fastmath=FAST, pipeline_class=_NoAlias)  # a loop over one row, cell by cell
-reduction = numba.njit(fastmath=REASSOCIATE, pipeline_class=_NoAlias)  # one number from a row
+row = numba.njit(
+    fastmath=FAST, pipeline_class=NoAlias, forceinline=True, _nrt=False
+)  # a loop over one row, cell by cell
+reduction = numba.njit(
+    fastmath=REASSOCIATE, pipeline_class=NoAlias, forceinline=True, _nrt=False
+)  # one number from a row
 
 
-inner = numba.njit(fastmath=FAST)  # a step of a kernel
-strict = numba.njit  # where NaN may come: no assumption about it
+inner = numba.njit(fastmath=FAST, forceinline=True, _nrt=False)  # a step of a kernel
+strict = numba.njit(forceinline=True, _nrt=False)  # where NaN may come: no assumption about it
 
 
 def kernel(function: Callable) -> Callable:

@@ -11,9 +11,8 @@ import math
 import numpy as np
 
 from hmmtts.hmm.backends.cpu import rows
-from hmmtts.hmm.backends.cpu.best_path import bad_value
-from hmmtts.hmm.backends.cpu.compile import inner, kernel, reduction, row
-from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, OUT_OF_RANGE
+from hmmtts.hmm.backends.cpu.compile import inner, kernel, reduction, row, strict
+from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, OUT_OF_RANGE, bad_value
 
 LANES = 16  # columns of a padded matrix: whole vectors
 NONE = -np.inf
@@ -73,6 +72,13 @@ def _scale(a, scale, out):
 def _exp32(x, top, out):
     for j in range(x.shape[0]):
         out[j] = rows.exp(x[j] - top)
+
+
+@strict
+def _bad(x):
+    """Whether the row holds NaN or +inf."""
+    size = rows.magnitude(x, x.dtype.type(rows.LOWEST), np.uint64(0), np.uint64(x.shape[0]))
+    return not size < np.inf and bad_value(x, x.shape[0])
 
 
 @inner
@@ -160,7 +166,7 @@ def _forward(x, frames, initial, transition, final, alpha, emission):
     k, kept = x.shape[1], alpha.shape[0]
     log_z, scale = 0.0, 1.0
     for t in range(frames):
-        if bad_value(x[t]):
+        if _bad(x[t]):
             return BAD_VALUE, NONE
         a, e = alpha[t if kept > 2 else t & 1], emission[t if kept > 2 else t & 1]
         top = _best(x[t])
@@ -168,7 +174,7 @@ def _forward(x, frames, initial, transition, final, alpha, emission):
             return OUT_OF_RANGE, NONE
         _exp(x[t], top, e)
         if t == 0:
-            a[:] = initial
+            _scale(initial, a.dtype.type(1.0), a)
         else:
             _vector_matrix(alpha[t - 1 if kept > 2 else (t - 1) & 1], transition, a, k)
         mass = _multiply_sum(a, e)
@@ -191,7 +197,7 @@ def _backward(frames, transposed, final, alpha, emission, count, lost, space, ga
     """Posteriors; with `count`, emission[t] becomes what an arc into each state at t is worth. False: mass was lost."""
     k = gamma.shape[1]
     beta, weighted = space[0], space[1]
-    beta[:] = final
+    _scale(final, beta.dtype.type(1.0), beta)
     largest = 0.0
     for t in range(frames - 1, -1, -1):
         a = alpha[t]
@@ -250,7 +256,7 @@ def log_domain(
         T = frames[b]
         status[b] = DONE
         for t in range(T):
-            if bad_value(log_obs[b, t]):
+            if _bad(log_obs[b, t]):
                 status[b] = BAD_VALUE
         if status[b] != DONE:
             continue
@@ -340,7 +346,7 @@ def viterbi(utterances, log_obs, initial, transition, final, frames, path, score
         path[b, :] = -1
         score[b], status[b] = NONE, DONE
         for t in range(T):
-            if bad_value(x[t]):
+            if _bad(x[t]):
                 status[b] = BAD_VALUE
         if status[b] != DONE:
             continue

@@ -14,12 +14,11 @@ import numpy as np
 
 from hmmtts.hmm.backends.cpu import rows
 from hmmtts.hmm.backends.cpu.compile import inner, kernel, strict
-from hmmtts.hmm.backends.cpu.rows import LOG2_E, NEVER, F, nearest
+from hmmtts.hmm.backends.cpu.rows import LOG2_E, NEVER, ONE, PAD, TWO, F, nearest
 
 # What became of an utterance.
 DONE, BAD_VALUE, OUT_OF_RANGE = 0, 1, 2
 
-PAD = 2  # empty cells beside a row, for moves and skips from beyond its ends
 LN_2 = math.log(2.0)
 NORMALISE = 4  # frames between renormalisations: mantissas grow by less than 8 a frame
 RESCALE = 8  # frames between corrections of the posteriors' rounding drift
@@ -50,13 +49,15 @@ def forward_backward(
     for b in utterances:
         longest, widest = max(longest, frames[b]), max(widest, states[b])
     kept = longest if wanted > 0 else 2
-    am, ae = _cells(kept, widest)  # alpha
-    cells = np.empty((10, widest + 2 * PAD), F)
+    width = widest + 2 * PAD
+    am, ae = np.zeros((kept, width), F), np.full((kept, width), NEVER, F)  # alpha
+    cells = np.zeros((12, width), F)
     sums = np.zeros((3, widest))
+    none, end = np.uint64(0), np.uint64(log_obs.shape[2])
     for b in utterances:
         T, S = frames[b], states[b]
         x, arcs = log_obs[b], (stay[b], move[b], skip[b])
-        folded = foldable(stay[b, 0, :S], per_frame, skips)
+        folded = foldable(stay[b], S, per_frame, skips)
         status[b], zm, ze, offset = _forward(x, T, S, arcs, per_frame, skips, folded, kept, am, ae, cells)
         if status[b] != DONE:
             continue
@@ -68,268 +69,194 @@ def forward_backward(
                     log_z[b] += np.float64(move[b, 0, n]) - np.float64(stay[b, 0, n])
         if wanted == 0:
             continue
-        impossible = log_z[b] == -np.inf
-        count = wanted == 2 and not impossible
-        if impossible:
-            for t in range(T):
-                rows.fill(posterior[b, t], F(0.0))
-        else:
-            sums[:] = 0.0
-            counts = stays[b], moves[b], leaps[b]
-            if not _backward(
-                x,
-                T,
-                S,
-                arcs,
-                per_frame,
-                skips,
-                folded,
-                count,
-                am,
-                ae,
-                zm,
-                ze,
-                cells,
-                posterior[b],
-                counts,
-                sums,
-            ):
-                status[b] = OUT_OF_RANGE
-                continue
-        for t in range(T, posterior.shape[1]):
-            rows.fill(posterior[b, t], F(0.0))
+        possible = log_z[b] > -np.inf
+        count = wanted == 2 and possible
+        counts = stays[b], moves[b], leaps[b]
+        sums[:] = 0.0
+        if possible and not _backward(
+            x, T, S, arcs, per_frame, skips, folded, count, am, ae, zm, ze, cells, posterior[b], counts, sums
+        ):
+            status[b] = OUT_OF_RANGE
+            continue
+        for t in range(T if possible else 0, posterior.shape[1]):
+            rows.fill(posterior[b, t], F(0.0), none, end)
         if wanted == 2:
-            _finish_counts(T, S, per_frame, folded, count, posterior[b], stays[b], moves[b], leaps[b], sums)
+            _finish_counts(T, S, per_frame, folded, count, counts, sums)
 
 
 @inner
-def foldable(stay, per_frame, skips):
+def foldable(stay, states, per_frame, skips):
     if per_frame or skips:
         return False
     finite = True
-    for n in range(stay.shape[0]):
-        finite &= stay[n] > -np.inf
+    for n in range(states):
+        finite &= stay[0, n] > -np.inf
     return finite
-
-
-@inner
-def _cells(rows_kept, widest):
-    """Mantissas and exponents of empty cells."""
-    return np.zeros((rows_kept, widest + 2 * PAD), F), np.full((rows_kept, widest + 2 * PAD), NEVER, F)
 
 
 @inner
 def band(t, T, S, stride):
     """States on some path at frame t: from, to."""
-    return max(0, S - 1 - stride * (T - 1 - t)), min(S, stride * t + 1)
-
-
-@inner
-def _emission(x, lo, hi, folded, p, pe, m, e):
-    """The cells of a row of emissions; returns the power of two taken out of them."""
-    first = x[lo]
-    shift = nearest(first * LOG2_E) if first > F(-1.0e6) else F(0.0)
-    rows.split(x[lo:hi], shift, m[PAD + lo : PAD + hi], e[PAD + lo : PAD + hi])
-    if folded:
-        rows.multiply(
-            m[PAD + lo : PAD + hi], e[PAD + lo : PAD + hi], p[PAD + lo : PAD + hi], pe[PAD + lo : PAD + hi]
-        )
-    return shift
+    return np.uint64(max(0, S - 1 - stride * (T - 1 - t))), np.uint64(min(S, stride * t + 1))
 
 
 @strict
-def check(x):
-    """DONE if every score of the row is one that `split` takes."""
-    size = rows.magnitude(x)
-    if size <= LARGEST_SCORE:
+def check(x, states):
+    """DONE if every score of the row is one that an exact cell can be made of."""
+    if rows.within(x, rows.LOWEST, LARGEST_SCORE, np.uint64(0), np.uint64(states)):
         return DONE
-    if not np.isfinite(size):
-        for i in range(x.shape[0]):
-            if np.isnan(x[i]) or x[i] == np.inf:
-                return BAD_VALUE
-    return OUT_OF_RANGE if rows.largest(x) > LARGEST_SCORE else DONE
+    return BAD_VALUE if bad_value(x, states) else OUT_OF_RANGE
+
+
+@strict
+def bad_value(x, states):
+    """Whether the row holds NaN or +inf."""
+    for n in range(states):
+        if not x[n] < np.inf:
+            return True
+    return False
 
 
 @inner
-def _split_arcs(arcs, t, S, cells):
+def _split_arcs(arcs, t, S, skips, cells):
     """The arcs of frame t as cells, with empty ones on both sides; False if one is beyond the range."""
     fits = True
-    for i in range(3):
-        if arcs[i].shape[1] < S:  # no skips
-            break
-        arc, m, e = arcs[i][t, :S], cells[2 * i], cells[2 * i + 1]
-        fits &= rows.largest(arc) <= LARGEST_SCORE
-        rows.split(arc, F(0.0), m[PAD : PAD + S], e[PAD : PAD + S])
-        for pad in range(PAD):
-            m[pad], e[pad], m[PAD + S + pad], e[PAD + S + pad] = F(0.0), NEVER, F(0.0), NEVER
+    none, end = np.uint64(0), np.uint64(S)
+    for kind in range(3 if skips else 2):
+        scores, m, e = arcs[kind][t], cells[2 * kind], cells[2 * kind + 1]
+        fits &= rows.within(scores, rows.LOWEST, LARGEST_SCORE, none, end)
+        m[:PAD], e[:PAD] = F(0.0), NEVER
+        rows.from_scores(scores, m, e, none, end)
+        rows.clear(m, e, end, end + TWO)
     return fits
+
+
+@inner
+def _shift(score):
+    """A power of two near the emissions of a frame: taken out of them, it keeps exponents small."""
+    return nearest(score * LOG2_E) if score > F(-1.0e6) else F(0.0)
 
 
 @inner
 def _forward(x, T, S, arcs, per_frame, skips, folded, kept, am, ae, cells):
     """Fills alpha; returns what became of it, and Z as mantissa, exponent and the power of two taken out."""
-    stride = 2 if skips else 1
-    p, pe, q, qe, r, re, m, e = cells[0], cells[1], cells[2], cells[3], cells[4], cells[5], cells[6], cells[7]
+    p, pe, q, qe, r, re = cells[0], cells[1], cells[2], cells[3], cells[4], cells[5]
+    one, zero = cells[10], cells[11]
+    one[:], zero[:] = F(1.0), F(0.0)
     failed = F(0.0), F(0.0), 0.0
-    if not _split_arcs(arcs, 0, S, cells):
-        return OUT_OF_RANGE, *failed
-    offset = 0.0
-    reached = 1
-    for t in range(T):
-        state = check(x[t, :S])
+    if not _split_arcs(arcs, 0, S, skips, cells):
+        return OUT_OF_RANGE, failed[0], failed[1], failed[2]
+    state = check(x[0], S)
+    if state != DONE:
+        return state, failed[0], failed[1], failed[2]
+    start, start_e = (p, pe) if folded else (one, zero)
+    offset = np.float64(_shift(x[0, 0]))
+    before, before_e = am[0], ae[0]
+    rows.from_scores(x[0], before, before_e, np.uint64(0), ONE)
+    before[PAD] *= start[PAD]
+    before_e[PAD] += start_e[PAD] - F(offset)
+    reached = ONE
+    for t in range(1, T):
+        state = check(x[t], S)
         if state != DONE:
-            return state, *failed
-        lo, hi = band(t, T, S, stride)
-        offset += np.float64(_emission(x[t], lo, hi, folded, p, pe, m, e))
-        now, then = (t, t - 1) if kept > 2 else (t & 1, (t - 1) & 1)
-        a, aexp, n, nexp = am[then], ae[then], am[now], ae[now]
-        at, to = PAD + lo, PAD + hi
-        if t == 0:
-            n[PAD], nexp[PAD] = m[PAD], e[PAD]
+            return state, failed[0], failed[1], failed[2]
+        lo, hi = band(t, T, S, 2 if skips else 1)
+        now, now_e = (am[t], ae[t]) if kept > 2 else (am[t & 1], ae[t & 1])
+        rows.clear(before, before_e, reached, hi)
+        shift = _shift(x[t, lo])
+        offset += np.float64(shift)
+        if folded:
+            rows.forward_plain(before, before_e, p, pe, x[t], shift, now, now_e, lo, hi)
         else:
-            a[PAD + reached : to] = F(0.0)
-            aexp[PAD + reached : to] = NEVER
-            if folded:
-                rows.add_times(
-                    a[at:to],
-                    aexp[at:to],
-                    a[at - 1 : to - 1],
-                    aexp[at - 1 : to - 1],
-                    m[at:to],
-                    e[at:to],
-                    n[at:to],
-                    nexp[at:to],
-                )
+            if per_frame and not _split_arcs(arcs, t - 1, S, skips, cells):
+                return OUT_OF_RANGE, failed[0], failed[1], failed[2]
+            if skips:
+                rows.forward_skips(before, before_e, p, pe, q, qe, r, re, x[t], shift, now, now_e, lo, hi)
             else:
-                if per_frame and not _split_arcs(arcs, t - 1, S, cells):
-                    return OUT_OF_RANGE, *failed
-                rows.weighted_add(
-                    a[at:to], aexp[at:to], p[at:to], pe[at:to],
-                    a[at - 1 : to - 1], aexp[at - 1 : to - 1], q[at - 1 : to - 1], qe[at - 1 : to - 1],
-                    n[at:to], nexp[at:to],
-                )  # fmt: skip
-                if skips:
-                    rows.add_weighted(
-                        n[at:to],
-                        nexp[at:to],
-                        a[at - 2 : to - 2],
-                        aexp[at - 2 : to - 2],
-                        r[at - 2 : to - 2],
-                        re[at - 2 : to - 2],
-                    )
-                rows.multiply(n[at:to], nexp[at:to], m[at:to], e[at:to])
-        reached = hi
+                rows.forward_arcs(before, before_e, p, pe, q, qe, x[t], shift, now, now_e, lo, hi)
         if t % NORMALISE == NORMALISE - 1:
-            rows.normalise(n[at:to], nexp[at:to])
-            if rows.largest(nexp[at:to]) > rows.LARGEST:
-                return OUT_OF_RANGE, *failed
-    zm, ze = n[PAD + S - 1], nexp[PAD + S - 1]
+            rows.normalise(now, now_e, lo, hi)
+            if not rows.within(now_e, rows.NOT_ZERO, rows.LARGEST, lo + TWO, hi + TWO):
+                return OUT_OF_RANGE, failed[0], failed[1], failed[2]
+        before, before_e, reached = now, now_e, hi
+    zm, ze = before[S - 1 + PAD], before_e[S - 1 + PAD]
     if not folded:
-        if per_frame and not _split_arcs(arcs, T - 1, S, cells):
-            return OUT_OF_RANGE, *failed
-        zm, ze = zm * q[PAD + S - 1], ze + qe[PAD + S - 1]
+        if per_frame and not _split_arcs(arcs, T - 1, S, skips, cells):
+            return OUT_OF_RANGE, failed[0], failed[1], failed[2]
+        zm, ze = zm * q[S - 1 + PAD], ze + qe[S - 1 + PAD]
     return DONE, zm, ze, offset
 
 
 @inner
 def _backward(x, T, S, arcs, per_frame, skips, folded, count, am, ae, zm, ze, cells, posterior, counts, sums):
     """Posteriors of every real frame, and arc counts (per frame, or summed in `sums`); False if out of range."""
-    stride = 2 if skips else 1
-    p, pe, q, qe, r, re, m, e = cells[0], cells[1], cells[2], cells[3], cells[4], cells[5], cells[6], cells[7]
-    b, be = cells[8], cells[9]
-    c, ce = m, e  # beta times emission takes the place of the emission
+    p, pe, q, qe, r, re = cells[0], cells[1], cells[2], cells[3], cells[4], cells[5]
+    b, be, c, ce = cells[6], cells[7], cells[8], cells[9]  # beta, and beta times emission
+    one, zero = cells[10], cells[11]
+    weight, weight_e = (p, pe) if folded else (one, zero)
     scale = F(1.0) / zm
-    if per_frame:
-        _split_arcs(arcs, T - 1, S, cells)
-    b[PAD + S - 1], be[PAD + S - 1] = F(1.0), F(0.0)
-    if not folded:
-        b[PAD + S - 1], be[PAD + S - 1] = q[PAD + S - 1], qe[PAD + S - 1]
+    none, width = np.uint64(0), np.uint64(posterior.shape[1])
+    b[S - 1 + PAD], be[S - 1 + PAD] = (F(1.0), F(0.0)) if folded else (q[S - 1 + PAD], qe[S - 1 + PAD])
     for t in range(T - 1, -1, -1):
-        lo, hi = band(t, T, S, stride)
-        at, to = PAD + lo, PAD + hi
+        lo, hi = band(t, T, S, 2 if skips else 1)
         gamma = posterior[t]
-        rows.ratio(am[t, at:to], ae[t, at:to], b[at:to], be[at:to], scale, ze, gamma[lo:hi])
+        rows.state_share(am[t], ae[t], b, be, scale, ze, gamma, lo, hi)
         if t % RESCALE == 0 or t == T - 1:
-            drift = F(1.0) / rows.total(gamma[lo:hi])
+            drift = F(1.0) / rows.total(gamma, lo, hi)
             scale *= drift
-            for n in range(lo, hi):
-                gamma[n] *= drift
-        rows.fill(gamma[:lo], F(0.0))
-        rows.fill(gamma[hi:], F(0.0))
+            rows.scale(gamma, drift, lo, hi)
+        rows.fill(gamma, F(0.0), none, lo)
+        rows.fill(gamma, F(0.0), hi, width)
         if folded and count:
-            rows.accumulate(sums[0, lo:hi], gamma[lo:hi])
+            rows.accumulate(sums[0], gamma, lo, hi)
         if t == 0:
             break
-        _emission(x[t], lo, hi, folded, p, pe, m, e)
-        rows.multiply(c[at:to], ce[at:to], b[at:to], be[at:to])
-        before_lo, before_hi = band(t - 1, T, S, stride)
-        c[PAD + before_lo : at] = F(0.0)
-        ce[PAD + before_lo : at] = NEVER
-        c[to : to + 2] = F(0.0)
-        ce[to : to + 2] = NEVER
-        at, to = PAD + before_lo, PAD + before_hi
+        rows.emit(b, be, weight, weight_e, x[t], _shift(x[t, lo]), c, ce, lo, hi)
+        before_lo, before_hi = band(t - 1, T, S, 2 if skips else 1)
+        rows.clear(c, ce, before_lo, lo)
+        rows.clear(c, ce, hi, hi + TWO)
+        lo, hi = before_lo, before_hi
         if folded:
-            rows.add(c[at:to], ce[at:to], c[at + 1 : to + 1], ce[at + 1 : to + 1], b[at:to], be[at:to])
+            rows.backward_plain(c, ce, b, be, lo, hi)
         else:
             if per_frame:
-                _split_arcs(arcs, t - 1, S, cells)
-            rows.weighted_add(
-                c[at:to],
-                ce[at:to],
-                p[at:to],
-                pe[at:to],
-                c[at + 1 : to + 1],
-                ce[at + 1 : to + 1],
-                q[at:to],
-                qe[at:to],
-                b[at:to],
-                be[at:to],
-            )
+                _split_arcs(arcs, t - 1, S, skips, cells)
             if skips:
-                rows.add_weighted(
-                    b[at:to], be[at:to], c[at + 2 : to + 2], ce[at + 2 : to + 2], r[at:to], re[at:to]
-                )
+                rows.backward_skips(c, ce, p, pe, q, qe, r, re, b, be, lo, hi)
+            else:
+                rows.backward_arcs(c, ce, p, pe, q, qe, b, be, lo, hi)
             if count:
-                for i in range(3 if skips else 2):
-                    # The row of the posterior at t - 1 is not filled yet and lends its place.
-                    taken = posterior[t - 1, before_lo:before_hi]
-                    rows.weighted_ratio(
-                        am[t - 1, at:to], ae[t - 1, at:to], cells[2 * i, at:to], cells[2 * i + 1, at:to],
-                        c[at + i : to + i], ce[at + i : to + i], scale, ze, taken,
-                    )  # fmt: skip
+                for kind in range(3 if skips else 2):
+                    # The posterior of frame t - 1 is not there yet: its row lends its place.
+                    row = counts[kind][t - 1] if per_frame else posterior[t - 1]
+                    arc, arc_e = cells[2 * kind], cells[2 * kind + 1]
+                    rows.arc_share(
+                        am[t - 1], ae[t - 1], arc, arc_e, c, ce, np.uint64(kind), scale, ze, row, lo, hi
+                    )
                     if per_frame:
-                        rows.fill(counts[i][t - 1], F(0.0))
-                        counts[i][t - 1, before_lo:before_hi] = taken
+                        rows.fill(row, F(0.0), none, lo)
+                        rows.fill(row, F(0.0), hi, width)
                     else:
-                        rows.accumulate(sums[i, before_lo:before_hi], taken)
+                        rows.accumulate(sums[kind], row, lo, hi)
         if t % NORMALISE == 0:
-            rows.normalise(b[at:to], be[at:to])
-            if rows.largest(be[at:to]) > rows.LARGEST:
+            rows.normalise(b, be, lo, hi)
+            if not rows.within(be, rows.NOT_ZERO, rows.LARGEST, lo + TWO, hi + TWO):
                 return False
     return True
 
 
 @inner
-def _finish_counts(T, S, per_frame, folded, count, posterior, stays, moves, leaps, sums):
+def _finish_counts(T, S, per_frame, folded, count, counts, sums):
     """Every path leaves the last state once, after the last frame; what was not counted is zero."""
-    if per_frame:
-        for t in range(T - 1 if count else 0, stays.shape[0]):
-            rows.fill(stays[t], F(0.0))
-            rows.fill(moves[t], F(0.0))
-        for t in range(T - 1 if count else 0, leaps.shape[0]):
-            rows.fill(leaps[t], F(0.0))
-        if count:
-            moves[T - 1, S - 1] = F(1.0)
+    for kind in range(3):
+        counts[kind][T - 1 if per_frame and count else 0 :] = F(0.0)
+    if not count:
         return
-    rows.fill(stays[0], F(0.0))
-    rows.fill(moves[0], F(0.0))
-    rows.fill(leaps[0], F(0.0))
-    if count:
-        for n in range(S):
-            if folded:
-                stays[0, n], moves[0, n] = max(sums[0, n] - 1.0, 0.0), F(1.0)
-            else:
-                stays[0, n], moves[0, n] = sums[0, n], sums[1, n] + (n == S - 1)
-        if leaps.shape[1] >= S and not folded:
-            for n in range(S):
-                leaps[0, n] = sums[2, n]
+    if per_frame:
+        counts[1][T - 1, S - 1] = F(1.0)
+        return
+    for n in range(S):
+        counts[0][0, n] = max(sums[0, n] - 1.0, 0.0) if folded else sums[0, n]
+        counts[1][0, n] = 1.0 if folded else sums[1, n] + (n == S - 1)
+    for n in range(min(S, counts[2].shape[1])):
+        counts[2][0, n] = sums[2, n]

@@ -4,9 +4,8 @@ that extended range would lose digits (beyond 1e5 nats in one cell, or 3e6 betwe
 
 import numpy as np
 
-from hmmtts.hmm.backends.cpu.best_path import bad_value
 from hmmtts.hmm.backends.cpu.compile import inner, kernel
-from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, band
+from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, bad_value, band
 
 NEVER = -np.inf
 
@@ -51,7 +50,7 @@ def forward_backward(
         arcs, counts = (stay[b], move[b], skip[b]), (stays[b], moves[b], leaps[b])
         status[b] = DONE
         for t in range(T):
-            if bad_value(x[t, :S]):
+            if bad_value(x[t], S):
                 status[b] = BAD_VALUE
         if status[b] != DONE:
             continue
@@ -63,7 +62,20 @@ def forward_backward(
         alpha = np.full((T if wanted > 0 else 2, S), NEVER)
         log_z[b] = _forward(x, T, S, arcs, per_frame, kinds, alpha)
         if wanted > 0 and log_z[b] > NEVER:
-            _backward(x, T, S, arcs, per_frame, kinds, alpha, log_z[b], wanted == 2, posterior[b], counts)
+            _backward(
+                x,
+                T,
+                S,
+                arcs,
+                per_frame,
+                kinds,
+                alpha,
+                np.empty((2, S + 2)),
+                log_z[b],
+                wanted == 2,
+                posterior[b],
+                counts,
+            )
 
 
 @inner
@@ -87,8 +99,9 @@ def _forward(x, T, S, arcs, per_frame, kinds, alpha):
 
 
 @inner
-def _backward(x, T, S, arcs, per_frame, kinds, alpha, log_z, count, posterior, counts):
-    beta, after = np.full(S, NEVER), np.full(S + 2, NEVER)  # after: emission and all that follows it
+def _backward(x, T, S, arcs, per_frame, kinds, alpha, space, log_z, count, posterior, counts):
+    beta, after = space[0], space[1]  # after: emission and all that follows it
+    space[:] = NEVER
     beta[S - 1] = _arc(arcs, 1, T - 1, S - 1, per_frame)
     if count:
         counts[1][T - 1 if per_frame else 0, S - 1] += 1.0

@@ -1,8 +1,11 @@
 """Vectorised operations on one row of cells, in extended range.
 
 A cell is a mantissa and an exponent, m * 2**e, both float32; the exponent is a whole number, exact below 2**24.
-Sums and products of probabilities then need no logarithm and no exponential, and never underflow: PERFORMANCE.md
-has the reasons. Every function takes 0-based slices: only so does LLVM see plain loops and use vector instructions.
+Sums and products of probabilities then need no logarithm and no exponential, and never underflow: docs/hmm.md has
+the reasons. In the names, `a, ae` is a row of such cells.
+
+A row of cells has PAD empty ones on both sides, so state n is cell n + PAD; emissions, posteriors and counts have
+none. Bounds are unsigned: for signed indices numba allows for negative ones, and LLVM then gathers cell by cell.
 """
 
 import numpy as np
@@ -10,11 +13,15 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from hmmtts.hmm.backends.cpu.compile import FAST, reduction, row
+from hmmtts.hmm.backends.cpu.compile import FAST, NoAlias, inner, reduction, row, strict
 
 F = np.float32
+PAD = 2
+ONE, TWO = np.uint64(1), np.uint64(PAD)
 NEVER = F(-1.0e9)  # exponent of a cell that is zero
+NOT_ZERO = F(-5.0e8)
 LARGEST = F(2.0**22)  # exponents beyond are left to the log-domain kernel
+LOWEST = np.finfo(F).min  # below is only -inf
 LOG2_E = F(1.4426950408889634)
 LN_2_HIGH = F(0.693359375)  # ln 2 in two parts, the first with few digits, so that n * LN_2_HIGH is exact
 LN_2_LOW = F(-2.12194440e-4)
@@ -80,126 +87,184 @@ def exp(x):
     return _exp_small(x - n * LN_2_HIGH - n * LN_2_LOW) * power_of_two(n)
 
 
-@row
-def split(x, shift, m, e):
-    """Log-probabilities to cells, times 2**-shift."""
-    for i in range(m.shape[0]):
-        real = x[i] > F(-1.0e6)
-        v = x[i] if real else F(0.0)
-        n = nearest(v * LOG2_E)
-        m[i] = _exp_small(v - n * LN_2_HIGH - n * LN_2_LOW) if real else F(0.0)
-        e[i] = n - shift if real else NEVER
+@njit(inline="always", fastmath=FAST)
+def _emission(score, shift):
+    """exp(score) / 2**shift as a cell."""
+    possible = score > F(-1.0e6)
+    v = score if possible else F(0.0)
+    n = nearest(v * LOG2_E)
+    m = _exp_small(v - n * LN_2_HIGH - n * LN_2_LOW)
+    return (m if possible else F(0.0)), (n - shift if possible else NEVER)
 
 
 @row
-def normalise(m, e):
+def from_scores(x, m, e, lo, hi):
+    for n in range(lo, hi):
+        m[n + TWO], e[n + TWO] = _emission(x[n], F(0.0))
+
+
+@row
+def forward_plain(a, ae, w, we, x, shift, out, oute, lo, hi):
+    """out(n) = [a(n) + a(n-1)] w(n) emission(n)"""
+    for n in range(lo, hi):
+        i = n + TWO
+        m, e = _emission(x[n], shift)
+        top = max(ae[i], ae[i - ONE])
+        out[i] = (a[i] * power_of_two(ae[i] - top) + a[i - ONE] * power_of_two(ae[i - ONE] - top)) * (
+            w[i] * m
+        )
+        oute[i] = top + we[i] + e
+
+
+@row
+def forward_arcs(a, ae, p, pe, q, qe, x, shift, out, oute, lo, hi):
+    """out(n) = [a(n) p(n) + a(n-1) q(n-1)] emission(n)"""
+    for n in range(lo, hi):
+        i = n + TWO
+        j = i - ONE
+        m, e = _emission(x[n], shift)
+        stayed, moved = ae[i] + pe[i], ae[j] + qe[j]
+        top = max(stayed, moved)
+        out[i] = (a[i] * p[i] * power_of_two(stayed - top) + a[j] * q[j] * power_of_two(moved - top)) * m
+        oute[i] = top + e
+
+
+@row
+def forward_skips(a, ae, p, pe, q, qe, r, re, x, shift, out, oute, lo, hi):
+    """out(n) = [a(n) p(n) + a(n-1) q(n-1) + a(n-2) r(n-2)] emission(n)"""
+    for n in range(lo, hi):
+        i = n + TWO
+        j, k = i - ONE, i - TWO
+        m, e = _emission(x[n], shift)
+        stayed, moved, skipped = ae[i] + pe[i], ae[j] + qe[j], ae[k] + re[k]
+        top = max(max(stayed, moved), skipped)
+        total = a[i] * p[i] * power_of_two(stayed - top) + a[j] * q[j] * power_of_two(moved - top)
+        out[i] = (total + a[k] * r[k] * power_of_two(skipped - top)) * m
+        oute[i] = top + e
+
+
+@row
+def emit(b, be, w, we, x, shift, out, oute, lo, hi):
+    """out(n) = b(n) w(n) emission(n)"""
+    for n in range(lo, hi):
+        i = n + TWO
+        m, e = _emission(x[n], shift)
+        out[i] = b[i] * w[i] * m
+        oute[i] = be[i] + we[i] + e
+
+
+@row
+def backward_plain(c, ce, out, oute, lo, hi):
+    """out(n) = c(n) + c(n+1)"""
+    for n in range(lo, hi):
+        i = n + TWO
+        top = max(ce[i], ce[i + ONE])
+        out[i] = c[i] * power_of_two(ce[i] - top) + c[i + ONE] * power_of_two(ce[i + ONE] - top)
+        oute[i] = top
+
+
+@row
+def backward_arcs(c, ce, p, pe, q, qe, out, oute, lo, hi):
+    """out(n) = p(n) c(n) + q(n) c(n+1)"""
+    for n in range(lo, hi):
+        i = n + TWO
+        j = i + ONE
+        stayed, moved = ce[i] + pe[i], ce[j] + qe[i]
+        top = max(stayed, moved)
+        out[i] = c[i] * p[i] * power_of_two(stayed - top) + c[j] * q[i] * power_of_two(moved - top)
+        oute[i] = top
+
+
+@row
+def backward_skips(c, ce, p, pe, q, qe, r, re, out, oute, lo, hi):
+    """out(n) = p(n) c(n) + q(n) c(n+1) + r(n) c(n+2)"""
+    for n in range(lo, hi):
+        i = n + TWO
+        j, k = i + ONE, i + TWO
+        stayed, moved, skipped = ce[i] + pe[i], ce[j] + qe[i], ce[k] + re[i]
+        top = max(max(stayed, moved), skipped)
+        total = c[i] * p[i] * power_of_two(stayed - top) + c[j] * q[i] * power_of_two(moved - top)
+        out[i] = total + c[k] * r[i] * power_of_two(skipped - top)
+        oute[i] = top
+
+
+@row
+def state_share(a, ae, b, be, scale, scale_e, out, lo, hi):
+    """out(n) = a(n) b(n) scale / 2**scale_e, as plain numbers"""
+    for n in range(lo, hi):
+        i = n + TWO
+        out[n] = a[i] * b[i] * scale * power_of_two(ae[i] + be[i] - scale_e)
+
+
+@row
+def arc_share(a, ae, p, pe, c, ce, ahead, scale, scale_e, out, lo, hi):
+    """out(n) = a(n) p(n) c(n + ahead) scale / 2**scale_e, as plain numbers"""
+    for n in range(lo, hi):
+        i = n + TWO
+        j = i + ahead
+        out[n] = a[i] * p[i] * c[j] * scale * power_of_two(ae[i] + pe[i] + ce[j] - scale_e)
+
+
+@row
+def normalise(m, e, lo, hi):
     """Mantissas back into [1, 2)."""
-    for i in range(m.shape[0]):
+    for n in range(lo, hi):
+        i = n + TWO
         bits = _to_bits(m[i])
         zero = m[i] <= F(0.0)
         e[i] = NEVER if zero else e[i] + F((bits >> 23) - 127)
         m[i] = F(0.0) if zero else _from_bits(np.int32((bits & 0x7FFFFF) | 0x3F800000))
 
 
-@row
-def multiply(m, e, factor, factor_e):
-    for i in range(m.shape[0]):
-        m[i] *= factor[i]
-        e[i] += factor_e[i]
+@inner
+def clear(m, e, lo, hi):
+    """Empty cells from state lo to state hi."""
+    for n in range(lo, hi):
+        m[n + TWO], e[n + TWO] = F(0.0), NEVER
 
 
 @row
-def add(a, ae, b, be, out, oute):
-    for i in range(out.shape[0]):
-        top = max(ae[i], be[i])
-        out[i] = a[i] * power_of_two(ae[i] - top) + b[i] * power_of_two(be[i] - top)
-        oute[i] = top
-
-
-@row
-def add_times(a, ae, b, be, m, e, out, oute):
-    """(a + b) * m"""
-    for i in range(out.shape[0]):
-        top = max(ae[i], be[i])
-        out[i] = (a[i] * power_of_two(ae[i] - top) + b[i] * power_of_two(be[i] - top)) * m[i]
-        oute[i] = top + e[i]
-
-
-@row
-def weighted_add(a, ae, p, pe, b, be, q, qe, out, oute):
-    """a * p + b * q"""
-    for i in range(out.shape[0]):
-        left = ae[i] + pe[i]
-        right = be[i] + qe[i]
-        top = max(left, right)
-        out[i] = a[i] * p[i] * power_of_two(left - top) + b[i] * q[i] * power_of_two(right - top)
-        oute[i] = top
-
-
-@row
-def add_weighted(out, oute, c, ce, r, re):
-    """out += c * r"""
-    for i in range(out.shape[0]):
-        right = ce[i] + re[i]
-        top = max(oute[i], right)
-        out[i] = out[i] * power_of_two(oute[i] - top) + c[i] * r[i] * power_of_two(right - top)
-        oute[i] = top
-
-
-@row
-def ratio(a, ae, b, be, scale, scale_e, out):
-    """a * b * scale / 2**scale_e as plain numbers: posteriors from forward and backward cells. `out` may be `a`."""
-    for i in range(out.shape[0]):
-        out[i] = a[i] * b[i] * scale * power_of_two(ae[i] + be[i] - scale_e)
-
-
-@row
-def weighted_ratio(a, ae, p, pe, b, be, scale, scale_e, out):
-    for i in range(out.shape[0]):
-        out[i] = a[i] * p[i] * b[i] * scale * power_of_two(ae[i] + pe[i] + be[i] - scale_e)
-
-
-@row
-def product(a, ae, b, be, out, oute):
-    for i in range(out.shape[0]):
-        out[i] = a[i] * b[i]
-        oute[i] = ae[i] + be[i]
-
-
-@row
-def fill(x, value):
-    for i in range(x.shape[0]):
+def fill(x, value, lo, hi):
+    for i in range(lo, hi):
         x[i] = value
 
 
 @row
-def accumulate(total, x):
+def scale(x, factor, lo, hi):
+    for i in range(lo, hi):
+        x[i] *= factor
+
+
+@row
+def accumulate(sums, x, lo, hi):
     """Sums over many frames, in float64."""
-    for i in range(total.shape[0]):
-        total[i] += x[i]
+    for i in range(lo, hi):
+        sums[i] += x[i]
 
 
 @reduction
-def total(x):
-    s = x.dtype.type(0.0)
-    for i in range(x.shape[0]):
+def total(x, lo, hi):
+    s = F(0.0)
+    for i in range(lo, hi):
         s += x[i]
     return s
 
 
-@njit(fastmath={"reassoc", "nsz"})
-def magnitude(x):
-    """The sum of absolute values, -inf (an impossible cell) left out: NaN or inf if a cell is NaN or +inf."""
+@njit(fastmath={"reassoc", "nsz"}, pipeline_class=NoAlias, forceinline=True, _nrt=False)
+def magnitude(x, floor, lo, hi):
+    """The sum of |x|, without what is below `floor`: NaN or inf if something is NaN or +inf."""
     s = x.dtype.type(0.0)
-    for i in range(x.shape[0]):
-        s += x.dtype.type(0.0) if x[i] == -np.inf else abs(x[i])
+    for i in range(lo, hi):
+        s += x.dtype.type(0.0) if x[i] < floor else abs(x[i])
     return s
 
 
-@reduction
-def largest(x):
-    """The largest |value|, zero cells (-inf, or an exponent of NEVER) left out."""
-    top = F(0.0)
-    for i in range(x.shape[0]):
-        top = max(top, abs(x[i]) if x[i] > F(-5.0e8) else F(0.0))
-    return top
+@strict
+def within(x, floor, limit, lo, hi):
+    """Whether nothing but what is below `floor` goes beyond the limit."""
+    if magnitude(x, floor, lo, hi) <= limit:  # vectorised, as a maximum is not
+        return True
+    for i in range(lo, hi):
+        if not (x[i] < floor or abs(x[i]) <= limit):
+            return False
+    return True
