@@ -66,7 +66,8 @@ class Cepstra(nn.Module):
         noise = torch.randn(wave.shape[1], generator=torch.Generator().manual_seed(0)).to(wave.device)
         centred = pad(wave + self.dither * noise, (self.win // 2, self.win - self.win // 2))
         pieces = centred.unfold(1, self.win, self.hop)
-        power = torch.fft.rfft(pieces * self.window, self.n_fft).abs().square()
+        spectrum = torch.fft.rfft(pieces * self.window, self.n_fft)
+        power = spectrum.real.square() + spectrum.imag.square()
         cepstra = (power @ self.filters).clamp(min=1e-10).log() @ self.transform
         tracks = [cepstra]
         for _ in range(self.deltas):
