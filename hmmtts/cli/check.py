@@ -19,12 +19,12 @@ def run(
         ),
     ] = None,
     sample_rate: Annotated[int | None, typer.Option(help="Hz; else the rate that most files have.")] = None,
-    hop: Annotated[int, typer.Option(help="Samples between frames.", min=1)] = 256,
-    states_per_symbol: Annotated[int, typer.Option(help="States of the HMM for every symbol.", min=1)] = 2,
+    hop: Annotated[float, typer.Option(help="Milliseconds between frames of the aligner.")] = 5.0,
+    states_per_symbol: Annotated[int, typer.Option(help="States of the HMM for every symbol.", min=1)] = 5,
     min_seconds: Annotated[float, typer.Option(help="Shorter utterances are errors.")] = 0.1,
     max_seconds: Annotated[float, typer.Option(help="Longer utterances are errors.")] = 60.0,
-    batch_seconds: Annotated[float, typer.Option(help="Seconds in a batch, to predict its memory.")] = 120.0,
-    batch_items: Annotated[int, typer.Option(help="Utterances in a batch at most.", min=1)] = 64,
+    batch_seconds: Annotated[float, typer.Option(help="Seconds in a batch, to predict its memory.")] = 60.0,
+    batch_items: Annotated[int, typer.Option(help="Utterances in a batch at most.", min=1)] = 32,
     encoding: Annotated[str, typer.Option(help="Of metadata.csv.")] = "utf-8",
     jobs: Annotated[
         int | None, typer.Option(help="Processes that decode; else one a processor.", min=0)
@@ -43,10 +43,14 @@ def run(
     from hmmtts.data.inspect import Limits
     from hmmtts.data.manifest import write_utterances
 
+    if fix and not fix.name.endswith((".jsonl", ".jsonl.gz")):
+        raise ValueError(f"--fix must name a manifest that ends in .jsonl.gz, got {fix}")
+    if hop <= 0:
+        raise ValueError(f"--hop must be more than 0 ms, got {hop}")
     options = Options(
         transcribe=transcriber(text) if text else None,
         sample_rate=sample_rate,
-        hop=hop,
+        hop=hop / 1000,
         states_per_symbol=states_per_symbol,
         limits=Limits(shortest=min_seconds, longest=max_seconds),
         batch_seconds=batch_seconds,

@@ -1,6 +1,6 @@
 """The truth about a corpus before a training finds it out: every file decoded once, every problem said, nothing mended.
 
-An utterance with an error is rejected, one with a warning is not. t frames, n states.
+An utterance with an error is rejected, one with a warning is not. u frames of the aligner, n states.
 """
 
 import math
@@ -27,9 +27,8 @@ from hmmtts.text.symbols import describe
 TOLERANCE = 0.01  # seconds by which a manifest and the file may differ in length
 FEWEST = 10  # utterances from which an outlier can be told
 OUTLIER = 5.0  # median absolute deviations, as far as a normal law makes them standard deviations
-BUCKETS = 10
-CELL_BYTES = 32
-FRAME_BYTES = 65536
+CELL_BYTES = 16  # of log_obs, its gradient and what the recursions keep: measured
+FRAME_BYTES = 32_768  # of what the networks keep for a frame: two thousand float32 values, four times
 FACTOR = 1.6  # and at least this many times faster or slower than the median
 
 
@@ -37,11 +36,12 @@ class Options(NamedTuple):
     transcribe: Transcriber | None = None  # None: the corpus's own phones, else the characters of the text
     symbols: SymbolTable | None = None  # what a model knows; None: everything that is spoken
     sample_rate: int | None = None  # None: what most files have
-    hop: int = 256  # samples between frames
-    states_per_symbol: int = 2
+    hop: float = 0.005  # seconds between frames of the aligner
+    states_per_symbol: int = 5
     limits: Limits = LIMITS
-    batch_seconds: float = 120.0
-    batch_items: int = 64
+    batch_seconds: float = 60.0
+    batch_items: int = 32
+    buckets: int = 20
     jobs: int = 1  # processes that decode; 0: this one
     patience: float = 60.0  # seconds after which a file is given up
 
@@ -205,7 +205,7 @@ def _symbols(utterance: Utterance, options: Options) -> tuple[list[str], list[Pr
 def _time_problems(utterance: Utterance, symbols: int, options: Options) -> Iterator[Problem]:
     frames, states = frames_of(utterance, options), symbols * options.states_per_symbol
     if frames < states:
-        mend = f"shorten the hop (now {options.hop} samples) or leave it out"
+        mend = f"shorten the hop (now {1000 * options.hop:g} ms) or leave it out"
         yield error("impossible", f"{frames} frames < {states} states, so that no alignment exists; {mend}")
     yield from alignment.problems(Times(utterance.phone_times, utterance.word_times), utterance.duration)
     if utterance.phones and utterance.phone_times:
@@ -215,7 +215,7 @@ def _time_problems(utterance: Utterance, symbols: int, options: Options) -> Iter
 
 
 def frames_of(utterance: Utterance, options: Options) -> int:
-    return 1 + round(utterance.duration * utterance.rate) // options.hop
+    return 1 + round(utterance.duration * utterance.rate) // round(options.hop * utterance.rate)
 
 
 def _usual_rate(judged: Iterable[Judged]) -> int:
@@ -261,7 +261,9 @@ def _biggest(accepted: list[Judged], options: Options) -> Batch | None:
         return None
     seconds = [entry.utterance.duration for entry in accepted]
     batches = []
-    for bucket in buckets(seconds, max(options.batch_seconds, *seconds), options.batch_items, BUCKETS):
+    for bucket in buckets(
+        seconds, max(options.batch_seconds, *seconds), options.batch_items, options.buckets
+    ):
         members = [accepted[index] for index in bucket.members]
         frames = max(frames_of(entry.utterance, options) for entry in members)
         states = max(entry.symbols for entry in members) * options.states_per_symbol

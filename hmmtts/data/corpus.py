@@ -1,5 +1,6 @@
 """What a person names as a corpus, as entries to check: a manifest, a folder, or the manifests of a recipe."""
 
+import codecs
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,12 @@ class Corpus(NamedTuple):
 
 def open_corpus(name: str, encoding: str = "utf-8") -> Corpus:
     """`recipe=NAME`, a manifest, a folder with manifests or with metadata.csv, or a folder of sound files with texts."""
+    try:
+        codecs.lookup(encoding)
+    except LookupError as unknown:
+        raise ValueError(
+            f"--encoding must be one that Python knows, such as utf-8 or latin-1, got {encoding!r}"
+        ) from unknown
     path = PREPARED / name.removeprefix(RECIPE) if name.startswith(RECIPE) else Path(name)
     if name.startswith(RECIPE) and not manifests(path):
         recipe = name.removeprefix(RECIPE)

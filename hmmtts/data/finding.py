@@ -30,7 +30,13 @@ class Problem(NamedTuple):
     message: str
 
     def at(self, id: str | None = None, file: str | None = None, line: int | None = None) -> Finding:
-        return Finding(self.kind, self.severity, id, file, line, self.message)
+        id, file = (text and printable(text) for text in (id, file))
+        return Finding(self.kind, self.severity, id, file, line, printable(self.message))
+
+
+def printable(text: str) -> str:
+    """The text on one line, in characters that a terminal shows and UTF-8 can hold: file names may be any bytes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def error(kind: str, message: str) -> Problem:

@@ -17,7 +17,7 @@ from hmmtts.data.alignment import Times, read_lab, read_text, read_times
 from hmmtts.data.finding import Finding, Problem, error, rejects, warning
 from hmmtts.data.inspect import SUFFIXES
 from hmmtts.data.manifest import Utterance
-from hmmtts.data.metadata import Names, Row, read_lines, read_metadata
+from hmmtts.data.metadata import Names, Row, id_problems, read_lines, read_metadata
 from hmmtts.data.wording import problems as wording_problems
 from hmmtts.text import SILENCE
 
@@ -59,9 +59,12 @@ def _common(folder: Path) -> tuple[Common, list[Finding]]:
         return Common(), []
     try:
         raw = json.loads(path.read_bytes())
-        return Common(raw.get("language"), raw.get("speaker") or ""), []
-    except (ValueError, AttributeError) as failure:
+    except ValueError as failure:
         return Common(), [warning("corpus-json", f"not read: {failure}").at(file=path.name)]
+    known = {
+        key: raw[key] for key in Common._fields if isinstance(raw, dict) and isinstance(raw.get(key), str)
+    }
+    return Common(**known), []
 
 
 def _listed(folder: Path, encoding: str, common: Common) -> Listing:
@@ -71,7 +74,7 @@ def _listed(folder: Path, encoding: str, common: Common) -> Listing:
     entries = [_entry(row, folder, audio, phones, common) for row in metadata.rows]
     findings = [*metadata.findings, *findings]
     listed = {row.id for row in metadata.rows}
-    for name in phones.keys() - listed:
+    for name in sorted(phones.keys() - listed):
         message = f"id {name!r} is not in {METADATA}"
         findings.append(warning("unlisted", message).at(file="phones.csv"))
     for path in audio.unclaimed():
@@ -219,7 +222,8 @@ def _paired(folder: Path, common: Common) -> Listing:
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     for path in paths:
         shown = _shown(path, folder)
-        found = [problem.at(path.stem, shown) for problem in names.problems(path.stem, shown)]
+        wrong = [*id_problems(path.stem), *names.problems(path.stem, shown)]
+        found = [problem.at(path.stem, shown) for problem in wrong]
         entries.append(Entry(None, found) if rejects(found) else _pair(path, folder, common, found))
     if not paths:
         message = f"no {METADATA} and no sound file ({', '.join(SUFFIXES)}) in {folder}"

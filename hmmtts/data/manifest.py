@@ -19,6 +19,7 @@ from lhotse.cut.set import deserialize_cut
 from lhotse.supervision import AlignmentItem
 
 SPLITS = ("train", "valid", "test")
+LONGEST = 1_000_000  # seconds of a recording, and Hz: more is a damaged number
 
 
 class Utterance(NamedTuple):
@@ -79,34 +80,36 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 def parse(text: str, path: Path, line: int) -> Utterance:
     """The utterance of one line of a manifest."""
     try:
-        cut = deserialize_cut(json.loads(text))
+        utterance = from_cut(deserialize_cut(json.loads(text)), path.parent)
+    except UnfitCut as error:
+        raise ValueError(f"{path}:{line}: {error}") from error
     except Exception as error:
-        # lhotse raises whatever its constructors run into: KeyError, TypeError, AssertionError, ...
+        # lhotse raises whatever its constructors run into: KeyError, TypeError, AssertionError, OverflowError, ...
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"{path}:{line}: not a lhotse cut ({reason}); one JSON object a line") from error
-    try:
-        utterance = from_cut(cut, path.parent)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}:{line}: {error}") from error
     # Where a person can mend the text: the metadata, if the manifest remembers it.
     return utterance if utterance.file else utterance._replace(file=path, line=line)
+
+
+class UnfitCut(ValueError):
+    """A cut that is no utterance to train on."""
 
 
 def from_cut(cut: MonoCut, folder: Path = Path()) -> Utterance:
     """The utterance that a cut holds; a relative audio path starts at `folder`, or else at the working directory."""
     if not isinstance(cut, MonoCut) or cut.recording is None or len(cut.supervisions) != 1:
-        raise ValueError(
+        raise UnfitCut(
             f"cut {cut.id!r} must be a MonoCut with a recording and one supervision; "
             "CutSet.trim_to_supervisions() makes such cuts"
         )
     recording, supervision = cut.recording, cut.supervisions[0]
     # A source of type `command` is a shell command, which reading a manifest must never run.
     if len(recording.sources) != 1 or recording.sources[0].type != "file" or recording.transforms:
-        raise ValueError(f"cut {cut.id!r} must name one audio file, untransformed; save the audio first")
+        raise UnfitCut(f"cut {cut.id!r} must name one audio file, untransformed; save the audio first")
     times = supervision.alignment or {}
     custom = supervision.custom or {}
     phones = custom.get("phones")
-    return Utterance(
+    utterance = Utterance(
         id=cut.id,
         audio=_resolve(Path(recording.sources[0].source), folder),
         rate=recording.sampling_rate,
@@ -122,6 +125,32 @@ def from_cut(cut: MonoCut, folder: Path = Path()) -> Utterance:
         file=_resolve(Path(custom["file"]), folder) if "file" in custom else None,
         line=custom.get("line"),
     )
+    refuse_nonsense(utterance)
+    return utterance
+
+
+def refuse_nonsense(utterance: Utterance) -> None:
+    """JSON holds anything anywhere; what would only fail later, and far from the manifest, fails here."""
+    texts = [
+        utterance.id,
+        utterance.text,
+        utterance.speaker,
+        utterance.language or "",
+        *(utterance.phones or []),
+    ]
+    numbers = {name: getattr(utterance, name) for name in ("start", "duration", "audio_duration", "rate")}
+    for item in [*(utterance.phone_times or []), *(utterance.word_times or [])]:
+        texts.append(item.symbol)
+        numbers |= {f"start of {item.symbol!r}": item.start, f"duration of {item.symbol!r}": item.duration}
+    if not all(isinstance(text, str) for text in texts):
+        raise UnfitCut(f"id, text, speaker, language and symbols must be strings, got {texts}")
+    for name, number in numbers.items():
+        if not isinstance(number, int | float) or not 0 <= number < LONGEST:
+            raise UnfitCut(f"{name} must be a number from 0 to {LONGEST}, got {number!r}")
+    if not utterance.duration or not utterance.rate or not isinstance(utterance.rate, int):
+        raise UnfitCut(
+            f"duration and rate must be positive, got {utterance.duration} s at {utterance.rate!r} Hz"
+        )
 
 
 def to_cut(utterance: Utterance, folder: Path | None = None) -> MonoCut:

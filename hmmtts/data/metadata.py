@@ -197,7 +197,7 @@ def leaves_folder(path: str) -> bool:
 
 
 def id_problems(name: str) -> Iterator[Problem]:
-    control = Counter(c for c in name if unicodedata.category(c) in ("Cc", "Zl", "Zp", "Cf"))
+    control = Counter(c for c in name if unicodedata.category(c) in ("Cc", "Zl", "Zp", "Cf", "Cs"))
     if not name:
         yield error("id-empty", "the id is empty")
     elif leaves_folder(name):

@@ -26,6 +26,7 @@ def write_json(report: Report, path: Path) -> None:
         "rejected": len(report.rejected),
         "findings": [finding._asdict() for finding in report.findings],
     }
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,22 +1,27 @@
 """`hmmtts check`: what it finds, what it lets through, what it prints, writes and returns."""
 
 import json
+import os
 import random
 import re
+from inspect import signature
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import typer
+from omegaconf import OmegaConf
 from typer.testing import CliRunner
 
+from hmmtts.build import program
 from hmmtts.cli import check as verb
 from hmmtts.data import check as checks
 from hmmtts.data.check import Options, Report, check
 from hmmtts.data.corpus import open_corpus
 from hmmtts.data.dataset import Transcriber
 from hmmtts.data.guard import Casualty
+from hmmtts.data.inspect import LIMITS
 from hmmtts.data.manifest import from_lhotse, read_utterances, write_utterances
 from hmmtts.text import Phones, SymbolTable
 from tests.corpus.sounds import RATE, cut, speech, write
@@ -165,14 +170,55 @@ def test_a_given_sample_rate(tmp_path):
 
 
 def test_fewer_frames_than_states(tmp_path):
-    """1 s has 87 frames at a hop of 256, 45 letters have 90 states; 43 letters have 86."""
-    corpus(tmp_path, f"a|{'x' * 43}\nb|{'x' * 45}\n", ("a.wav", "b.wav"))
+    """1 s has 201 frames at 5 ms, 41 letters have 205 states; 40 letters have 200."""
+    corpus(tmp_path, f"a|{'x' * 40}\nb|{'x' * 41}\n", ("a.wav", "b.wav"))
     assert said(checked(tmp_path)) == [
-        "error: b: metadata.csv:2: 87 frames < 90 states, so that no alignment exists; "
-        "shorten the hop (now 256 samples) or leave it out"
+        "error: b: metadata.csv:2: 201 frames < 205 states, so that no alignment exists; "
+        "shorten the hop (now 5 ms) or leave it out"
     ]
-    assert said(checked(tmp_path, HERE._replace(states_per_symbol=1))) == []
-    assert said(checked(tmp_path, HERE._replace(hop=128))) == []
+    assert said(checked(tmp_path, HERE._replace(states_per_symbol=4))) == []
+    assert said(checked(tmp_path, HERE._replace(hop=0.004))) == []
+
+
+def test_the_defaults_are_those_of_the_configuration():
+    data = OmegaConf.load(program.folder("conf") / "data" / "default.yaml")
+    features = OmegaConf.load(program.folder("conf") / "features" / "default.yaml")
+    given = signature(verb.run).parameters
+    assert given["batch_seconds"].default == HERE.batch_seconds == data.max_seconds
+    assert given["batch_items"].default == HERE.batch_items == data.max_items
+    assert HERE.buckets == data.bucket_count
+    assert given["hop"].default / 1000 == HERE.hop == features.acoustic.hop
+    assert given["states_per_symbol"].default == HERE.states_per_symbol
+    assert (given["min_seconds"].default, given["max_seconds"].default) == (LIMITS.shortest, LIMITS.longest)
+
+
+def test_the_biggest_batch(tmp_path):
+    """32 utterances a batch at most: 20 of 1 s fit, padded to 201 frames and the longest text's 7 letters."""
+    corpus(
+        tmp_path,
+        "".join(f"u{n}|{'x' * (3 + n % 5)}\n" for n in range(20)),
+        tuple(f"u{n}.wav" for n in range(20)),
+    )
+    biggest = checked(tmp_path, HERE._replace(buckets=1)).biggest
+    assert (biggest.items, biggest.frames, biggest.states) == (20, 201, 35)
+    assert checked(tmp_path, HERE._replace(buckets=1, batch_seconds=5.0)).biggest.items == 5
+
+
+@pytest.mark.parametrize("name", ["new\nline", "bell\a", os.fsdecode(b"caf\xe9"), "\x1b[31mred"])
+@pytest.mark.parametrize("listed", [True, False])
+def test_file_names_of_any_bytes(tmp_path, name, listed):
+    """They can neither break the report nor draw on the terminal."""
+    corpus(tmp_path, "a|x\n", ("a.wav", "b.wav"))
+    (tmp_path / "wavs/b.wav").rename(tmp_path / f"wavs/{name}.wav")
+    (tmp_path / "wavs/a.txt").write_text("x")
+    if not listed:
+        (tmp_path / "metadata.csv").unlink()
+    outcome = hmmtts_check(tmp_path, "--json", tmp_path / "check.json")
+    assert outcome.code == (0 if listed else 3)
+    assert json.loads((tmp_path / "check.json").read_text(encoding="utf-8"))["ok"] == 1
+    assert not set(outcome.printed) & set("\a\x1b")
+    told = "names this file" if listed else "holds U+"
+    assert sum(told in line for line in outcome.printed.split("\n")) == 1
 
 
 def test_symbols_that_a_model_does_not_know(tmp_path):

@@ -1,8 +1,11 @@
 """Manifests: what is written is what is read, damage is named by file and line, and memory does not grow."""
 
+import functools
 import gzip
 import itertools
 import json
+import math
+import operator
 import time
 import tracemalloc
 from pathlib import Path
@@ -12,6 +15,7 @@ from lhotse import Recording, RecordingSet, SupervisionSegment, SupervisionSet
 from lhotse.audio import AudioSource
 from lhotse.supervision import AlignmentItem
 
+from hmmtts.data import wording
 from hmmtts.data.manifest import (
     Utterance,
     from_lhotse,
@@ -128,6 +132,40 @@ def test_a_bad_line_is_named(tmp_path, monkeypatch, line, message):
     with pytest.raises(ValueError, match=rf"cuts\.jsonl:3: .*{message}"):
         list(read_utterances(path))
     assert not (tmp_path / "canary").exists()
+
+
+def leaves(value: object, place: tuple = ()) -> list[tuple]:
+    """The places of all values in a tree of JSON."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [place, *(found for key, child in inside for found in leaves(child, (*place, key)))]
+
+
+def test_any_json_is_an_utterance_or_a_sentence(tmp_path):
+    """Whatever stands where something else should: a ValueError that names the line, or a sound Utterance."""
+    path = tmp_path / "cuts.jsonl"
+    places = [place for place in leaves(json.loads(line_of())) if place]
+    refused = 0
+    for place in places:
+        for nonsense in (None, -1, 1e308, math.nan, "x", "", [], {}, [1], {"a": 1}, True, 10**400):
+            raw = json.loads(line_of())
+            target = functools.reduce(operator.getitem, place[:-1], raw)
+            target[place[-1]] = nonsense
+            try:
+                (read,) = parse_all(path, json.dumps(raw))
+            except ValueError as failure:
+                refused += 1
+                assert "cuts.jsonl:1: " in str(failure), (place, nonsense)  # noqa: PT017
+            else:
+                assert isinstance(read.text, str), (place, nonsense)
+                assert read.duration > 0, (place, nonsense)
+                list(wording.problems(read.text))
+                to_cut(read)
+    assert refused > len(places)
+
+
+def parse_all(path: Path, text: str) -> list[Utterance]:
+    path.write_text(text + "\n", encoding="utf-8")
+    return list(read_utterances(path))
 
 
 def test_a_manifest_that_is_not_utf8(tmp_path):
