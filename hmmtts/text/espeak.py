@@ -11,7 +11,7 @@ from hmmtts.text.words import STRESS, assign
 
 PUNCTUATION = re.compile(r"([,.;:!?…–—、。，．！？；：])\W*\w?$")  # espeak-ng reads one letter past a clause
 FLAG = re.compile(r"\([\w-]+\)")  # "(en)": espeak-ng changes the language for a word
-EDGES = re.compile(r"^\W+|\W+$")
+AROUND = "\"'“”„‘’‚«»‹›()[]{}<>,.;:!?…–—-、。，．！？；：「」『』"  # a word, but no part of it
 
 
 class Espeak:
@@ -91,7 +91,7 @@ class Espeak:
 
     def _alone(self, text: str, voice: str) -> list[tuple[str, tuple[str, ...]]]:
         """Every word of the text with the phones that it has by itself."""
-        words = [EDGES.sub("", token) or token for token in text.split()]
+        words = [token.strip(AROUND) or token for token in text.split()]
         spoken = [(word, _phones(clauses(word, voice))) for word in words]
         return [(word, phones) for word, phones in spoken if phones] or [(text.strip(), (SILENCE,))]
 
