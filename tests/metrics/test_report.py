@@ -13,6 +13,7 @@ import pytest
 import torch
 from praatio import textgrid
 
+from hmmtts import cli
 from hmmtts.audio.io import read, write
 from hmmtts.metrics.functional import compare_speech
 from hmmtts.metrics.report.alignment import INTO_PAUSE, evaluate_alignment
@@ -29,9 +30,17 @@ JUDGE = TEST_DATA.parent / "tools" / "score_alignments.py"
 needs_judge = pytest.mark.skipif(not JUDGE.is_file(), reason="no independent judge beside the test corpora")
 
 
-def hmmtts(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", "from hmmtts.cli import main; main()", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture
+def hmmtts(monkeypatch, capsys):
+    """Runs the command in this process: exit code, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["hmmtts", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        return stopped.value.code, *capsys.readouterr()
+
+    return run
 
 
 def write_grid(path: Path, intervals: list[tuple[float, float, str]], tier: str = "phones") -> None:
@@ -125,19 +134,19 @@ def test_a_corpus_against_itself_is_perfect():
 
 
 @needs_data
-def test_alignment_command(perturbed, tmp_path):
+def test_alignment_command(perturbed, tmp_path, hmmtts):
     corpus, hypothesis = perturbed
     outputs = [tmp_path / name for name in ("a.json", "a.csv", "a.png")]
-    run = hmmtts(
+    code, out, err = hmmtts(
         "evaluate", "alignment", "--ref", corpus, "--hyp", hypothesis,
         "--json", outputs[0], "--csv", outputs[1], "--picture", outputs[2],
     )  # fmt: skip
-    assert run.returncode == 0, run.stderr
+    assert code == 0, err
     content = json.loads(outputs[0].read_text())
-    assert f"{100 * content['figures']['alignment_accuracy']:.1f} %" in run.stdout
+    assert f"{100 * content['figures']['alignment_accuracy']:.1f} %" in out
     assert content["definitions"].keys() == content["figures"].keys() | {"uniform"}
     for name in (*content["definitions"], *content["failed"], *content["classes"]):
-        assert name in run.stdout
+        assert name in out
     assert len(list(csv.DictReader(outputs[1].open()))) == 10
     assert outputs[2].read_bytes().startswith(b"\x89PNG")
 
@@ -177,17 +186,17 @@ def test_speech_report(voices):
 
 
 @needs_data
-def test_speech_command_with_anchors(voices, tmp_path):
+def test_speech_command_with_anchors(voices, tmp_path, hmmtts):
     ref, hyp = tmp_path / "wavs", tmp_path / "hyp"
     for side, source in zip((ref, hyp), voices, strict=True):
         side.mkdir()
         shutil.copy(source / "A0.wav", side)
     outputs = [tmp_path / name for name in ("s.json", "s.csv", "s.svg")]
-    run = hmmtts(
+    code, out, err = hmmtts(
         "evaluate", "speech", "--ref", ref, "--hyp", hyp,
         "--json", outputs[0], "--csv", outputs[1], "--picture", outputs[2],
     )  # fmt: skip
-    assert run.returncode == 0, run.stderr
+    assert code == 0, err
     content = json.loads(outputs[0].read_text())
     # The same speaker through a vocoder is nearer than another speaker, and that one nearer than a drone.
     floor, ceiling = (content["anchors"][name]["mcd_db"] for name in ("floor", "ceiling"))
@@ -195,7 +204,7 @@ def test_speech_command_with_anchors(voices, tmp_path):
     assert "frames paired along the exact DTW path" in content["pairing"]
     assert content["intervals"]["mcd_db"] == [None, None]  # one utterance has no interval
     for name in content["definitions"]:
-        assert name in run.stdout
+        assert name in out
     (row,) = csv.DictReader(outputs[1].open())
     assert float(row["mcd_db"]) == pytest.approx(content["figures"]["mcd_db"], abs=1e-4)
     assert outputs[2].read_text().lstrip().startswith("<?xml")
@@ -340,19 +349,15 @@ def test_two_files_of_one_id(tmp_path):
         (["speech", "--ref", "{full}", "--hyp", "{full}", "--asr"], "metadata.csv: no such file"),
     ],
 )
-def test_bad_input_is_answered_without_a_traceback(tmp_path, monkeypatch, capsys, arguments, message):
-    from hmmtts import cli
-
+def test_bad_input_is_answered_without_a_traceback(tmp_path, monkeypatch, hmmtts, arguments, message):
     monkeypatch.chdir(tmp_path)
     folders = {name: tmp_path / name for name in ("empty", "full", "other")}
     folders["empty"].mkdir()
     write_grid(folders["full"] / "a.TextGrid", [(0, 1, "x")])
     write_grid(folders["other"] / "b.TextGrid", [(0, 1, "x")])
-    monkeypatch.setattr(sys, "argv", ["hmmtts", "evaluate", *(text.format(**folders) for text in arguments)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    assert stopped.value.code == 2
-    assert message in capsys.readouterr().err
+    code, _, err = hmmtts("evaluate", *(text.format(**folders) for text in arguments))
+    assert code == 2
+    assert message in err
 
 
 @needs_data
