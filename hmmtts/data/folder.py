@@ -216,19 +216,23 @@ def _timed(utterance: Utterance, times: Times) -> Utterance:
 
 
 def _paired(folder: Path, common: Common) -> Listing:
-    entries: list[Entry] = []
-    findings: list[Finding] = []
-    names = Names()
+    if corpora := sorted(path.parent for path in folder.rglob(METADATA)):
+        message = (
+            f"{len(corpora)} folders inside have a {METADATA} of their own: name one, such as {corpora[0]}"
+        )
+        return Listing([], [error("empty-corpus", message).at()])
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        message = f"no {METADATA} and no sound file ({', '.join(SUFFIXES)}) in {folder}"
+        return Listing([], [error("empty-corpus", message).at()])
+    entries: list[Entry] = []
+    names = Names()
     for path in paths:
         shown = _shown(path, folder)
         wrong = [*id_problems(path.stem), *names.problems(path.stem, shown)]
         found = [problem.at(path.stem, shown) for problem in wrong]
         entries.append(Entry(None, found) if rejects(found) else _pair(path, folder, common, found))
-    if not paths:
-        message = f"no {METADATA} and no sound file ({', '.join(SUFFIXES)}) in {folder}"
-        findings.append(error("empty-corpus", message).at())
-    return Listing(entries, findings)
+    return Listing(entries, [])
 
 
 def _pair(path: Path, folder: Path, common: Common, findings: list[Finding]) -> Entry:

@@ -174,6 +174,14 @@ def test_an_empty_folder(tmp_path):
     assert "no metadata.csv and no sound file" in finding.message
 
 
+def test_a_folder_of_corpora(tmp_path):
+    corpus(tmp_path / "one")
+    corpus(tmp_path / "two")
+    listing = list_folder(tmp_path)
+    assert listing.entries == []
+    assert str(listing.findings[0]).endswith(f"name one, such as {tmp_path / 'one'}")
+
+
 BAD_TIMES = {
     "not a TextGrid": ("a.TextGrid", b"hello", "not readable as a TextGrid"),
     "nothing": ("a.TextGrid", b"", "not readable as a TextGrid"),
