@@ -1,0 +1,54 @@
+"""`hmmtts bench WHAT`: how fast it is, beside what else could do it, measured on this machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
+
+
+@app.command()
+def features(
+    folder: Annotated[Path, typer.Argument(help="A folder of sound files.")],
+    files: Annotated[int, typer.Option(help="Use that many of them.", min=1)] = 60,
+    rounds: Annotated[int, typer.Option(help="Rounds in which the rivals take turns.", min=1)] = 5,
+    processes: Annotated[int, typer.Option(help="Extract in 1 to this many processes.", min=1)] = 2,
+    steps: Annotated[int, typer.Option(help="Training steps to feed.", min=1)] = 100,
+    preset: Annotated[str, typer.Option("--features", help="A preset of conf/features.")] = "default",
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
+) -> None:
+    """Log-mel beside a plain librosa loop, pitch, the cache, and whether the loader keeps up with training."""
+    from json import dumps
+
+    from hydra import compose, initialize_config_dir
+    from rich.console import Console
+    from rich.table import Table
+
+    from hmmtts.bench.features import loader_wait, process_rates, rates, utterances_of
+    from hmmtts.build import objects, program
+
+    with initialize_config_dir(str(program.folder("conf")), version_base="1.3"):
+        extractors = objects.features(compose(overrides=[f"+features={preset}"]))  # type: ignore[arg-type]
+    utterances = utterances_of(folder, files)
+    one = rates(utterances, extractors, rounds)
+    several = process_rates(utterances, extractors, processes, rounds)
+    loaders = [loader_wait(utterances, extractors, workers, steps) for workers in (0, 1, 2)]
+
+    table = Table("one process", "times real time", "against librosa")
+    table.add_row("log-mel", f"{one.log_mel:.0f}", f"{one.log_mel / one.librosa:.2f}")
+    table.add_row("log-mel by librosa", f"{one.librosa:.0f}", "1")
+    table.add_row("file to log-mel", f"{one.read_log_mel:.0f}", f"{one.read_log_mel / one.read_librosa:.2f}")
+    table.add_row("file to log-mel by librosa", f"{one.read_librosa:.0f}", "1")
+    table.add_row("cepstra of the aligner", f"{one.acoustic:.0f}", "")
+    table.add_row("pitch", f"{one.f0:.0f}", "")
+    table.add_row("all of them from the cache", f"{one.cached:.0f}", "")
+    for count, rate in enumerate(several, 1):
+        table.add_row(f"file to log-mel, {count} processes", f"{rate:.0f}", "")
+    waits = Table("workers", "step of training, ms", "share of the time spent waiting")
+    for loader in loaders:
+        waits.add_row(str(loader.workers), f"{loader.step_ms:.1f}", f"{loader.wait_share:.2%}")
+    Console().print(table, waits)
+    if json is not None:
+        figures = {**one._asdict(), "processes": several, "loaders": [loader._asdict() for loader in loaders]}
+        json.write_text(dumps(figures, indent=1) + "\n")
