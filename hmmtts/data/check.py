@@ -27,9 +27,9 @@ from hmmtts.text.symbols import describe
 TOLERANCE = 0.01  # seconds by which a manifest and the file may differ in length
 FEWEST = 10  # utterances from which an outlier can be told
 OUTLIER = 5.0  # median absolute deviations, as far as a normal law makes them standard deviations
+FACTOR = 1.6  # and at least this many times faster or slower than the median
 CELL_BYTES = 16  # of log_obs, its gradient and what the recursions keep: measured
 FRAME_BYTES = 32_768  # of what the networks keep for a frame: two thousand float32 values, four times
-FACTOR = 1.6  # and at least this many times faster or slower than the median
 
 
 class Options(NamedTuple):

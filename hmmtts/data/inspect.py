@@ -19,6 +19,7 @@ from hmmtts.data.finding import Problem, error, rejects, warning
 
 BLOCK = 1 << 18  # samples decoded at a time, all channels together
 FULL_SCALE = 0.99  # what counts as clipped
+LOUDEST = 2.0  # lossy decoders overshoot full scale a little; more is a wrong scale
 RATES = range(4_000, 384_001)
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg")
 # What stands at the beginning of files that should have been sound.
@@ -79,6 +80,8 @@ class Statistics(NamedTuple):
             return seen._replace(bad=seen.bad + block.size - int(np.count_nonzero(finite)))
         flat = block.ravel()
         peak = max(float(flat.max()), -float(flat.min()))
+        if peak > LOUDEST:
+            flat = flat.astype(np.float64)  # in which the squares of any float32 have room
         clipped = int(np.count_nonzero(np.abs(flat) >= FULL_SCALE)) if peak >= FULL_SCALE else 0
         return Statistics(
             self.frames + len(block),
@@ -160,9 +163,8 @@ def _decoded(
     if not rejects(problems):
         asked = "header says" if wanted == promised else f"the manifest asks from sample {first} for"
         problems += _length_problems(seen.frames, wanted, seconds, asked, failure, limits)
-    if not {"header", "too-short"}.intersection(
-        problem.kind for problem in problems
-    ):  # else they follow from it
+    kinds = {problem.kind for problem in problems}
+    if not kinds & {"header", "too-short"}:  # else the rest follows from it
         problems += _sound_problems(seen, channels, limits)
     return Inspection(rate, channels, seconds, promised / rate, problems)
 
@@ -208,21 +210,22 @@ def _sound_problems(seen: Statistics, channels: int, limits: Limits) -> Iterator
         return
     if seen.bad:
         yield error("nan", f"{seen.bad} of {seen.samples} samples are NaN or infinite")
-    mean = seen.total / seen.samples
-    power = max(seen.squares / seen.samples - mean * mean, 0.0)
-    level = 10 * math.log10(power) if power > 0 else -math.inf
-    if seen.peak > 2.0:
+    if seen.peak > LOUDEST:
         yield error(
             "scale", f"samples reach {seen.peak:.3g}, full scale is 1; was 16-bit sound stored as floats?"
         )
-    elif seen.clipped > limits.clipped * seen.samples:
-        yield warning(
-            "clipped", f"clipped, {100 * seen.clipped / seen.samples:.1f} % of the samples are at full scale"
-        )
+        return  # no measure of it means anything
+    if seen.clipped > limits.clipped * seen.samples:
+        share = 100 * seen.clipped / seen.samples
+        yield warning("clipped", f"clipped, {share:.1f} % of the samples are at full scale")
+    mean = seen.total / seen.samples
+    power = max(seen.squares / seen.samples - mean * mean, 0.0)
+    level = 10 * math.log10(power) if power > 0 else -math.inf
     if level < limits.silent and not seen.bad:
-        how = "all samples are equal" if power == 0 else f"{level:.0f} dB of full scale"
-        yield error("silent", f"silent, {how}")
-    elif abs(mean) > limits.offset and seen.peak <= 2.0:
+        yield error(
+            "silent", f"silent, {'all samples are equal' if power == 0 else f'{level:.0f} dB of full scale'}"
+        )
+    elif abs(mean) > limits.offset:
         yield warning("offset", f"a constant offset of {mean:+.3f}; remove it with a high-pass filter")
 
 

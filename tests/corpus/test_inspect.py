@@ -80,6 +80,7 @@ BROKEN = {
     "NaN": (".wav", lambda p: write(p, np.where(np.arange(RATE) == 9, np.nan, speech()), subtype=FLOAT), "nan", ERROR, "1 of 22050"),
     "inf": (".wav", lambda p: write(p, np.where(np.arange(RATE) < 2, np.inf, speech()), subtype=FLOAT), "nan", ERROR, "2 of 22050"),
     "amplitude 1e6": (".wav", lambda p: write(p, 4e6 * speech(), subtype=FLOAT), "scale", ERROR, "e+06, full scale is 1"),
+    "amplitude 1e30": (".wav", lambda p: write(p, 1e30 * speech(), subtype=FLOAT), "scale", ERROR, "e+29, full scale is 1"),
     "silence": (".wav", lambda p: write(p, 0 * speech()), "silent", ERROR, "silent, all samples are equal"),
     "a constant": (".wav", lambda p: write(p, 0 * speech() + 0.25), "silent", ERROR, "all samples are equal"),
     "near silence": (".wav", lambda p: write(p, 1e-3 * speech(), subtype=FLOAT), "silent", ERROR, "dB of full scale"),
