@@ -64,7 +64,10 @@ def run(
     columns = TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=aside, transient=True) as progress:
         task = progress.add_task("decoding", total=listed.size)
-        report = check(listed, options, lambda: progress.advance(task))
+        try:
+            report = check(listed, options, lambda: progress.advance(task))
+        except ImportError as missing:  # of a frontend's extra: the message says what to install
+            raise ValueError(str(missing)) from missing
     reports.show(report, options, console, show)
     if json:
         reports.write_json(report, json)

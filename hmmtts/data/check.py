@@ -191,7 +191,7 @@ def _symbols(utterance: Utterance, options: Options) -> tuple[list[str], list[Pr
     else:
         try:
             symbols = options.transcribe(utterance).symbols
-        except ValueError as failure:
+        except (ValueError, RuntimeError) as failure:  # RuntimeError: espeak-ng itself refuses the text
             return [], [error("text", str(failure).removeprefix(f"{utterance.where}: "))]
         if not symbols and utterance.text.strip():
             return [], [error("empty-text", "nothing in the text is spoken")]
