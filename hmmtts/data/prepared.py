@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 STAMP = "prepared.json"
 
@@ -24,19 +25,21 @@ def key(*inputs: str | bytes | Path) -> str:
 
 def is_done(folder: Path, key: str) -> bool:
     """Whether the folder was prepared from these inputs and its files still have their sizes."""
-    try:
-        stamp = json.loads((folder / STAMP).read_text(encoding="utf-8"))
-        return stamp["key"] == key and all(
-            (folder / name).stat().st_size == size for name, size in stamp["files"].items()
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
+    stamp = _stamp(folder)
+    return (
+        stamp is not None
+        and stamp.key == key
+        and all(path.is_file() and path.stat().st_size == size for path, size in stamp.files.items())
+    )
 
 
 def begin(folder: Path) -> None:
-    """Make the folder, and forget the stamp: from here to `finish` it is not done."""
+    """Make the folder, and forget an earlier preparation and its files: from here to `finish` it is not done."""
     folder.mkdir(parents=True, exist_ok=True)
+    stamp = _stamp(folder)
     (folder / STAMP).unlink(missing_ok=True)
+    for path in stamp.files if stamp else ():
+        path.unlink(missing_ok=True)
 
 
 def finish(folder: Path, key: str, files: Iterable[Path]) -> None:
@@ -45,3 +48,20 @@ def finish(folder: Path, key: str, files: Iterable[Path]) -> None:
     part = folder / f".{STAMP}.{os.getpid()}.part"
     part.write_text(json.dumps({"key": key, "files": sizes}, indent=1), encoding="utf-8")
     part.replace(folder / STAMP)
+
+
+class _Stamp(NamedTuple):
+    key: str
+    files: dict[Path, int]  # sizes
+
+
+def _stamp(folder: Path) -> _Stamp | None:
+    """None if there is none, or it cannot be read."""
+    try:
+        raw = json.loads((folder / STAMP).read_text(encoding="utf-8"))
+        inside = {
+            name for name in raw["files"] if not Path(name).is_absolute() and ".." not in Path(name).parts
+        }
+        return _Stamp(raw["key"], {folder / name: int(raw["files"][name]) for name in inside})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

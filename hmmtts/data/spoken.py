@@ -7,12 +7,10 @@ from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 
-import soundfile
 from lhotse.supervision import AlignmentItem
 
 from hmmtts.data.manifest import Utterance
-from hmmtts.text.espeak import Espeak
-from hmmtts.text.espeak_speech import Spoken, speak
+from hmmtts.text.espeak_speech import Recorded, record
 from hmmtts.text.frontend import NO_WORD, Transcript
 
 log = logging.getLogger(__name__)
@@ -28,47 +26,28 @@ def speak_corpus(
     """
     folder.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        spoken, refused = process.submit(
-            _speak_all, dict(sentences), folder, language, words_per_minute
-        ).result()
-    for name, reason in refused.items():
-        log.warning("%s is left out: %s", name, reason)
-    return spoken
-
-
-def _speak_all(
-    sentences: dict[str, str], folder: Path, language: str, words_per_minute: int
-) -> tuple[list[Utterance], dict[str, str]]:
-    frontend = Espeak(language)
-    utterances: list[Utterance] = []
-    refused: dict[str, str] = {}
-    for name, text in sentences.items():
-        transcript = frontend(text)
-        try:
-            spoken = speak(text, language, transcript, words_per_minute)
-        except ValueError as error:
-            refused[name] = str(error)
-            continue
-        path = folder / f"{name}.flac"
-        soundfile.write(path, spoken.samples, spoken.sample_rate, subtype="PCM_16")
-        utterances.append(_utterance(name, path, text, language, transcript, spoken))
-    return utterances, refused
-
-
-def _utterance(
-    name: str, path: Path, text: str, language: str, transcript: Transcript, spoken: Spoken
-) -> Utterance:
-    phones = [
-        AlignmentItem(symbol, start / spoken.sample_rate, (end - start) / spoken.sample_rate)
-        for symbol, (start, end) in zip(
-            transcript.symbols, pairwise([*spoken.starts, len(spoken.samples)]), strict=True
-        )
+        recorded = process.submit(record, dict(sentences), folder, language, words_per_minute).result()
+    for name, sentence in recorded.items():
+        if sentence.refused:
+            log.warning("%s is left out: %s", name, sentence.refused)
+    return [
+        _utterance(name, folder / f"{name}.flac", sentences[name], language, sentence)
+        for name, sentence in recorded.items()
+        if not sentence.refused
     ]
-    duration = len(spoken.samples) / spoken.sample_rate
+
+
+def _utterance(name: str, path: Path, text: str, language: str, recorded: Recorded) -> Utterance:
+    transcript, rate = recorded.transcript, recorded.sample_rate
+    phones = [
+        AlignmentItem(symbol, start / rate, (end - start) / rate)
+        for symbol, (start, end) in zip(transcript.symbols, pairwise(recorded.boundaries), strict=True)
+    ]
+    duration = recorded.boundaries[-1] / rate
     return Utterance(
         id=name,
         audio=path,
-        rate=spoken.sample_rate,
+        rate=rate,
         start=0.0,
         duration=duration,
         audio_duration=duration,

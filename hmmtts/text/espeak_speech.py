@@ -1,11 +1,15 @@
 """Speech of espeak-ng with the exact time of every symbol that the frontend gives for the same text."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import soundfile
 from jaxtyping import Int16
 
-from hmmtts.text.espeak_library import Phoneme, speech
+from hmmtts.text.espeak import Espeak
+from hmmtts.text.espeak_library import NAME_BYTES, Phoneme, speech
 from hmmtts.text.frontend import NO_WORD, Transcript
 
 LEAD = 0.1  # seconds of silence before the first phone, where a recording has some too
@@ -15,6 +19,33 @@ class Spoken(NamedTuple):
     samples: Int16[np.ndarray, "t"]
     sample_rate: int
     starts: list[int]  # of every symbol of the transcript, in samples; the last one ends with the samples
+
+
+class Recorded(NamedTuple):
+    """A sentence that was spoken into a file, or why it was not."""
+
+    transcript: Transcript
+    boundaries: list[int]  # of the symbols, in samples: one more than symbols; empty if refused
+    sample_rate: int = 0
+    refused: str = ""
+
+
+def record(
+    sentences: Mapping[str, str], folder: Path, language: str, words_per_minute: int
+) -> dict[str, Recorded]:
+    """Speak every sentence, in order, into folder/ID.flac."""
+    frontend = Espeak(language)
+    recorded = {}
+    for name, text in sentences.items():
+        transcript = frontend(text)
+        try:
+            spoken = speak(text, language, transcript, words_per_minute)
+        except ValueError as error:
+            recorded[name] = Recorded(transcript, [], refused=str(error))
+            continue
+        soundfile.write(folder / f"{name}.flac", spoken.samples, spoken.sample_rate, subtype="PCM_16")
+        recorded[name] = Recorded(transcript, [*spoken.starts, len(spoken.samples)], spoken.sample_rate)
+    return recorded
 
 
 def speak(text: str, language: str, transcript: Transcript, words_per_minute: int = 175) -> Spoken:
@@ -38,16 +69,13 @@ def _starts(samples: np.ndarray, phonemes: tuple[Phoneme, ...], transcript: Tran
     stop. That silence, exact digital zeros, is part of the phone; after a pause it is part of the pause.
     """
     spoken = [index for index, phoneme in enumerate(phonemes) if phoneme.name]
+    said = [phonemes[index].name for index in spoken]
     expected = [
         symbol for symbol, word in zip(transcript.symbols, transcript.word_of, strict=True) if word != NO_WORD
     ]
-    said = [phonemes[index].name for index in spoken]
-    if said != [symbol.encode()[: len(name)] for symbol, name in zip(expected, said, strict=False)] or len(
-        said
-    ) != len(expected):
-        raise ValueError(
-            f"espeak-ng says {b' '.join(said).decode(errors='replace')}, the text {' '.join(expected)}"
-        )
+    if said != [symbol.encode()[:NAME_BYTES] for symbol in expected]:
+        heard = b" ".join(said).decode(errors="replace")
+        raise ValueError(f"espeak-ng says {heard}, the text {' '.join(expected)}")
     starts: list[int] = []
     upcoming = iter(spoken)
     event = -1  # of the latest phone

@@ -1,6 +1,7 @@
 """The embedded corpus: its sentences, its exact times, and that preparing it is repeatable and interruptible."""
 
 import re
+import shutil
 from collections import Counter
 from itertools import pairwise
 
@@ -147,6 +148,19 @@ def test_half_a_corpus_is_no_corpus(demo, tiny, damage):
         stamp.write_text(stamp.read_text().replace('"key": "', '"key": "0'))
     demo.prepare(tiny, profile="tiny")
     assert content(tiny) == whole
+
+
+def test_another_preparation_leaves_no_file_of_the_first_and_every_file_of_others(
+    demo, tiny, tmp_path, monkeypatch
+):
+    folder = tmp_path / "corpus"
+    shutil.copytree(tiny, folder)
+    (folder / "wavs" / "mine.wav").write_bytes(b"mine")
+    fewer = {split: dict(list(demo.sentences("tiny", split).items())[:2]) for split in SPLITS}
+    monkeypatch.setattr(demo, "sentences", lambda profile, split: fewer[split])
+    demo.prepare(folder, profile="tiny")
+    names = {path.name for path in (folder / "wavs").iterdir()}
+    assert names == {f"{split}-000{number}.flac" for split in SPLITS for number in (1, 2)} | {"mine.wav"}
 
 
 def test_unknown_profile(demo, tmp_path):
