@@ -11,13 +11,17 @@ from torch import Tensor
 from hmmtts.hmm.backends.contract import ForwardBackward, Problem, Viterbi, check_observations
 from hmmtts.hmm.backends.cpu import best_path, dense, left_to_right, log_domain
 from hmmtts.hmm.backends.cpu.compile import warm
-from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, OUT_OF_RANGE
+from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, OUT_OF_RANGE
 from hmmtts.hmm.backends.cpu.pool import over_batch
 from hmmtts.hmm.topology import Dense, LeftToRight
 
 name = "cpu"
 
 LIKELIHOOD, POSTERIORS, COUNTS = 0, 1, 2  # what a kernel is to compute, each including what stands before it
+# In float32 the rounding of a few transitions does not average out: fewer states than these are done in float64.
+FEW_STATES = 8
+# It adds some 1e-8 nats a frame, at random: more than 1e-8 of a log Z below this times the root of the frames.
+SMALL_LOG_Z = 5.0
 # Underflow costs at most TINY of a frame's mass (see dense.py): at most 1e-9 of Z may be lost that way.
 LOST = {torch.float32: 1e-9 / 1e-38, torch.float64: 1e-15 / 1e-307}
 
@@ -96,15 +100,21 @@ def _left_to_right(problem: Problem, topology: LeftToRight, wanted: int) -> Forw
 def _dense(problem: Problem, topology: Dense, wanted: int) -> ForwardBackward:
     log_obs, _, frames, _ = problem
     b, _, k = log_obs.shape
+    if k < FEW_STATES and log_obs.dtype == torch.float32:
+        return _in_double(problem, topology, wanted)
     x, log_z, status = _array(log_obs), torch.empty(b, dtype=torch.float64), np.zeros(b, np.int64)
     scores = _dense_scores(topology)
-    probabilities = [_padded(np.exp(score)) for score in (scores[0], scores[1], scores[1].T, scores[2])]
     if wanted == LIKELIHOOD and not _forgiving(scores):
         wanted = POSTERIORS  # only the backward pass tells whether underflow did harm
     posterior = torch.empty(log_obs.shape if wanted else (b, 1, 1), dtype=log_obs.dtype)
     n = b if wanted == COUNTS else 0
     counts = [torch.empty(shape, dtype=log_obs.dtype) for shape in ((n, k), (n, k, k), (n, k))]
     outputs = (posterior.numpy(), *(count.numpy() for count in counts), log_z.numpy(), status)
+
+    # Scores need not be log-probabilities: exp must not overflow. The kernel takes the transposed matrix too.
+    highest = [max(float(score.max()), -1e30) for score in scores]
+    weights = [np.exp(score.astype(np.float64) - top) for score, top in zip(scores, highest, strict=True)]
+    probabilities = [_padded(weight.astype(x.dtype)) for weight in (*weights, weights[1].T)]
 
     def scaled(utterances: np.ndarray) -> None:
         dense.forward_backward(
@@ -115,11 +125,24 @@ def _dense(problem: Problem, topology: Dense, wanted: int) -> ForwardBackward:
         dense.log_domain(utterances, x, *scores, frames.numpy(), wanted, *outputs)
 
     over_batch(scaled, _cells(problem))
+    log_z += highest[0] + highest[1] * (frames.double() - 1) + highest[2]
+    if log_obs.dtype == torch.float32:
+        small = log_z.abs() < SMALL_LOG_Z * frames.double().sqrt()
+        status[small.numpy() & (status == DONE)] = OUT_OF_RANGE
     _finish(problem, status, exact)
     if wanted == LIKELIHOOD:
         return ForwardBackward(log_z, None, None)
     final = None if topology.final is None else counts[2]
     return ForwardBackward(log_z, posterior, Dense(counts[0], counts[1], final) if wanted == COUNTS else None)
+
+
+def _in_double(problem: Problem, topology: Dense, wanted: int) -> ForwardBackward:
+    wide = Dense._make(None if arc is None else arc.double() for arc in topology)
+    result = _dense(problem._replace(log_obs=problem.log_obs.double(), topology=wide), wide, wanted)
+    if result.posterior is None or result.counts is None:
+        return result._replace(posterior=None if result.posterior is None else result.posterior.float())
+    counts = Dense._make(None if count is None else count.float() for count in result.counts)
+    return ForwardBackward(result.log_likelihood, result.posterior.float(), counts)
 
 
 def _viterbi(problem: Problem) -> Viterbi:

@@ -57,7 +57,7 @@ def cache_folder() -> Path:
     """Named by everything that decides the machine code, so that a stale kernel cannot be loaded."""
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.binding.get_host_cpu_name()}".encode())
     digest.update(llvmlite.binding.get_host_cpu_features().flatten().encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    for source in sorted(Path(__file__).parent.glob("[a-z]*.py")):
         digest.update(source.read_bytes())
     return _user_cache() / "kernels" / digest.hexdigest()[:16]
 

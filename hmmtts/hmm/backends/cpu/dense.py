@@ -113,8 +113,8 @@ def forward_backward(
     log_obs,
     initial,
     transition,
-    transposed,
     final,
+    transposed,
     frames,
     wanted,
     lost,
@@ -125,7 +125,7 @@ def forward_backward(
     log_z,
     status,
 ):
-    """initial[w], transition[k w], transposed[k w], final[w]: probabilities, padded with zeros to whole vectors.
+    """initial[w], transition[k w], final[w], transposed[k w]: probabilities, padded with zeros to whole vectors.
 
     wanted: 0 log Z only, 1 and posteriors, 2 and expected counts at_start[b k], arcs[b k k], at_end[b k].
     `lost`: the largest part of Z that underflow may have cost before the log domain is asked.
@@ -180,9 +180,10 @@ def _forward(x, frames, initial, transition, final, alpha, emission):
         mass = _multiply_sum(a, e)
         if not mass > 0.0:
             return OUT_OF_RANGE, NONE
-        _scale(a, a.dtype.type(1.0) / mass, a)
+        inverse = a.dtype.type(1.0) / mass
+        _scale(a, inverse, a)
         log_z += np.float64(top)
-        scale *= np.float64(mass)
+        scale /= np.float64(inverse)  # what was divided by, to the last digit
         if scale < 1e-200 or scale > 1e200:
             log_z += math.log(scale)
             scale = 1.0
@@ -283,7 +284,7 @@ def log_domain(
         for t in range(T - 2, -1, -1):
             for i in range(k):
                 for j in range(k):
-                    terms[j] = transition[i, j] + log_obs[b, t + 1, j] + beta[t + 1, j]
+                    terms[j] = beta[t + 1, j] + transition[i, j] + log_obs[b, t + 1, j]
                 beta[t, i] = _log_sum(terms)
         for t in range(T):
             for i in range(k):

@@ -22,7 +22,10 @@ DONE, BAD_VALUE, OUT_OF_RANGE = 0, 1, 2
 LN_2 = math.log(2.0)
 NORMALISE = 4  # frames between renormalisations: mantissas grow by less than 8 a frame
 RESCALE = 8  # frames between corrections of the posteriors' rounding drift
-LARGEST_SCORE = F(1.0e5)  # |score| of one cell that `split` takes exactly
+LARGEST_SCORE = F(1.0e5)  # |score| of one cell that is split exactly
+# Rounding adds about 1e-7 nats a frame, at random: where log Z is smaller than this times the root of the frames,
+# that is more than 1e-8 of it.
+SMALL_LOG_Z = 20.0
 
 
 @kernel
@@ -65,8 +68,12 @@ def forward_backward(
         if zm > F(0.0):
             log_z[b] = math.log(np.float64(zm)) + (np.float64(ze) + offset) * LN_2
             if folded:
+                log_z[b] += T * np.float64(stay[b, 0, 0])
                 for n in range(S):
                     log_z[b] += np.float64(move[b, 0, n]) - np.float64(stay[b, 0, n])
+            if abs(log_z[b]) < SMALL_LOG_Z * math.sqrt(T):
+                status[b] = OUT_OF_RANGE
+                continue
         if wanted == 0:
             continue
         possible = log_z[b] > -np.inf
@@ -132,6 +139,15 @@ def _split_arcs(arcs, t, S, skips, cells):
 
 
 @inner
+def _weights(stay, S, m, e):
+    """Stays relative to that of state 0, as cells: the common part is not rounded once a frame."""
+    for n in range(S):
+        v = (np.float64(stay[n]) - np.float64(stay[0])) / LN_2
+        whole = np.floor(v)
+        m[n + PAD], e[n + PAD] = F(np.exp((v - whole) * LN_2)), F(whole)
+
+
+@inner
 def _shift(score):
     """A power of two near the emissions of a frame: taken out of them, it keeps exponents small."""
     return nearest(score * LOG2_E) if score > F(-1.0e6) else F(0.0)
@@ -146,6 +162,8 @@ def _forward(x, T, S, arcs, per_frame, skips, folded, kept, am, ae, cells):
     failed = F(0.0), F(0.0), 0.0
     if not _split_arcs(arcs, 0, S, skips, cells):
         return OUT_OF_RANGE, failed[0], failed[1], failed[2]
+    if folded:
+        _weights(arcs[0][0], S, p, pe)
     state = check(x[0], S)
     if state != DONE:
         return state, failed[0], failed[1], failed[2]

@@ -1,0 +1,78 @@
+"""float32 input, float64 truth: log Z within 1e-8 relative and posteriors within 1e-5, whatever the spread of the scores."""
+
+import pytest
+import torch
+
+from hmmtts.hmm import Dense, left_to_right, left_to_right_from_logits, log_likelihood, posteriors, unweighted, viterbi
+from hmmtts.hmm.backends import load
+
+
+def against_float64(log_obs, topology, frames, states=None):
+    reference = load("cpu")  # its float64 kernels are another recursion (log domain), checked against enumeration
+    assert reference.name == "cpu"
+    exact = type(topology)._make(None if arc is None else arc.double() for arc in topology)
+    truth = log_likelihood(log_obs.double(), exact, frames, states)
+    got = log_likelihood(log_obs, topology, frames, states)
+    torch.testing.assert_close(got, truth, rtol=1e-8, atol=0)
+    torch.testing.assert_close(
+        posteriors(log_obs, topology, frames, states).double(),
+        posteriors(log_obs.double(), exact, frames, states),
+        rtol=0,
+        atol=1e-5,
+    )
+    best = viterbi(log_obs, topology, frames, states).score
+    torch.testing.assert_close(best, viterbi(log_obs.double(), exact, frames, states).score, rtol=2e-7, atol=1e-4)
+
+
+@pytest.mark.parametrize("spread", [1, 10, 100, 1000])
+@pytest.mark.parametrize("arcs", ["unweighted", "static", "per_frame"])
+def test_left_to_right(spread, arcs):
+    g = torch.Generator().manual_seed(spread)
+    b, t, n = 3, 600, 100
+    log_obs = spread * torch.randn(b, t, n, generator=g)
+    topology = {
+        "unweighted": lambda: unweighted(log_obs),
+        "static": lambda: left_to_right_from_logits(torch.randn(b, n, generator=g)),
+        "per_frame": lambda: left_to_right_from_logits(torch.randn(b, t, n, generator=g)),
+    }[arcs]()
+    against_float64(log_obs, topology, torch.tensor([600, 450, 130]), torch.tensor([100, 60, 100]))
+
+
+@pytest.mark.parametrize("spread", [1, 10, 100, 1000])
+@pytest.mark.parametrize("k", [2, 10, 50])
+def test_dense(spread, k):
+    g = torch.Generator().manual_seed(spread + k)
+    log_obs = spread * torch.randn(3, 300, k, generator=g)
+    topology = Dense(torch.randn(k, generator=g).log_softmax(0), torch.randn(k, k, generator=g).log_softmax(1))
+    against_float64(log_obs, topology, torch.tensor([300, 200, 1]))
+
+
+def test_a_dense_model_that_must_end_in_its_last_state():
+    """A left-to-right path forced through a dense matrix: plain scaling underflows there without a word."""
+    k, t = 30, 120
+    transition = torch.full((k, k), -torch.inf)
+    for i in range(k):
+        transition[i, i : i + 2] = torch.tensor([0.5, 0.5])[: k - i].log()
+    initial, final = torch.full((k,), -torch.inf), torch.full((k,), -torch.inf)
+    initial[0] = final[-1] = 0.0
+    log_obs = 100 * torch.randn(2, t, k, generator=torch.Generator().manual_seed(0))
+    against_float64(log_obs, Dense(initial, transition, final), torch.tensor([t, t // 2]))
+    forced = log_likelihood(log_obs, Dense(initial, transition, final), torch.tensor([t, t // 2]))
+    same = left_to_right(torch.full((2, k), 0.5).log())
+    same.move[:, -1] = 0.0  # the dense model ends for free
+    torch.testing.assert_close(forced, log_likelihood(log_obs, same, torch.tensor([t, t // 2])), rtol=1e-8, atol=0)
+
+
+@pytest.mark.parametrize("scale", [1e4, 1e6, 1e30])
+def test_enormous_scores(scale):
+    log_obs = scale * torch.randn(2, 50, 8, generator=torch.Generator().manual_seed(1))
+    exact = log_likelihood(log_obs.double(), unweighted(log_obs.double()), torch.tensor([50, 40]))
+    got = log_likelihood(log_obs, unweighted(log_obs), torch.tensor([50, 40]))
+    torch.testing.assert_close(got, exact, rtol=1e-8, atol=0)
+
+
+def test_a_hundred_thousand_frames():
+    t, n = 100_000, 50
+    log_obs = 5 * torch.randn(1, t, n, generator=torch.Generator().manual_seed(2))
+    topology = left_to_right(torch.full((1, n), -1e-3))
+    against_float64(log_obs, topology, torch.tensor([t]))
