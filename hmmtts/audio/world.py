@@ -37,7 +37,7 @@ class World(NamedTuple):
     """What WORLD finds in one utterance."""
 
     f0: Float[ndarray, "t"]  # Hz, 0 where unvoiced
-    log_envelope: Float[ndarray, "t k"]  # ln of the smoothed power spectrum
+    log_envelope: Float[ndarray, "t k"]  # ln of the smoothed power spectrum, float32: it is large
     mcep: Float[ndarray, "t 25"]  # mel-cepstrum c0..c24 of the amplitude
 
 
@@ -103,9 +103,9 @@ def analyse(wave: Float[ndarray, "n"], sample_rate: int, fmax: float | None = No
     samples = np.ascontiguousarray(wave, dtype=np.float64)
     if len(samples) == 0:
         bins = pyworld.get_cheaptrick_fft_size(sample_rate) // 2 + 1
-        return World(np.zeros(0), np.zeros((0, bins)), np.zeros((0, ORDER + 1)))
+        return World(np.zeros(0), np.zeros((0, bins), np.float32), np.zeros((0, ORDER + 1)))
     f0, times = pyworld.harvest(
         samples, sample_rate, f0_floor=F0_FLOOR, f0_ceil=F0_CEILING, frame_period=1000 * FRAME
     )
     log_envelope = np.log(pyworld.cheaptrick(samples, f0, times, sample_rate))
-    return World(f0, log_envelope, mel_cepstrum(log_envelope, sample_rate))
+    return World(f0, log_envelope.astype(np.float32), mel_cepstrum(log_envelope, sample_rate))

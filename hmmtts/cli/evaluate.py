@@ -57,6 +57,7 @@ def speech(
     tables.print_definitions(console, report.figures, report.anchors)
     _print_ids(console, "not in the hypothesis, so not judged", report.missing)
     _print_ids(console, "not in the reference, so not judged", report.unexpected)
+    _print_ids(console, "with other phones, so without durations", report.other_phones)
     if json:
         content = report._asdict() | {
             "pairing": DTW,

@@ -123,6 +123,15 @@ def test_alignment_report(perturbed):
     assert report.figures["alignment_accuracy"] == pytest.approx(mean)
 
 
+def test_equal_parts_count_the_pauses(tmp_path):
+    """What is cut into equal parts already has no error against equal parts."""
+    write_grid(tmp_path / "a.TextGrid", [(0, 1, "sil"), (1, 2, "a"), (2, 3, "b"), (3, 4, "sil"), (4, 5, "c")])
+    report = evaluate_alignment(tmp_path, tmp_path)
+    assert report.figures["boundaries"] == 5
+    assert np.abs(report.uniform_errors).max() < 1e-9
+    assert report.uniform["alignment_accuracy"] == 1
+
+
 @needs_data
 def test_a_corpus_against_itself_is_perfect():
     corpus = TEST_DATA / "espeak_ko"
@@ -153,7 +162,7 @@ def test_alignment_command(perturbed, tmp_path, hmmtts):
 
 @pytest.fixture(scope="module")
 def voices(tmp_path_factory) -> tuple[Path, Path]:
-    """Two voices that speak two sentences, one recording without a synthesis, TextGrids for one sentence."""
+    """Two voices that speak two sentences, one recording without a synthesis, TextGrids that fit for one sentence."""
     folder = tmp_path_factory.mktemp("speech")
     ref, hyp = folder / "ref", folder / "hyp"
     for side, pick in ((ref, "ref"), (hyp, "test")):
@@ -163,6 +172,8 @@ def voices(tmp_path_factory) -> tuple[Path, Path]:
             write(side / f"{pair}.wav", wave[: int(1.2 * rate)], rate)
     write_grid(ref / "A0.TextGrid", [(0, 0.2, "a"), (0.2, 0.5, "b"), (0.5, 0.6, "sil")])
     write_grid(hyp / "A0.TextGrid", [(0, 0.3, "a"), (0.3, 0.6, "b")])
+    write_grid(ref / "A1.TextGrid", [(0, 0.3, "a")])
+    write_grid(hyp / "A1.TextGrid", [(0, 0.3, "c")])
     shutil.copy(ref / "A1.wav", ref / "A2.wav")
     return ref, hyp
 
@@ -174,6 +185,7 @@ def test_speech_report(voices):
     assert report.figures["speech_utterances"] == 2
     assert report.figures["duration_accuracy"] == pytest.approx(1 - 0.1 / 0.5)
     assert report.figures["duration_phones"] == 2
+    assert report.other_phones == ["A1"]
     for name, low_high in report.intervals.items():
         figure = report.figures[name]
         assert math.isnan(low_high[0]) or low_high[0] <= figure + 1e-12, name

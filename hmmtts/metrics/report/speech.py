@@ -56,6 +56,7 @@ class SpeechReport(NamedTuple):
     utterances: dict[str, dict[str, float]]
     missing: list[str]  # ids without a hypothesis
     unexpected: list[str]  # ids without a reference
+    other_phones: list[str]  # ids whose TextGrids differ in their phones, so that no durations were compared
     fmax: float  # both sides were resampled to twice this
 
 
@@ -76,7 +77,7 @@ def evaluate_speech(
             f"{without[0]}: no words in the texts given ({len(without)} of {len(found.pairs)} utterances)"
         )
     fmax = min(fmax, *(_sample_rate(path) / 2 for pair in found.pairs.values() for path in pair))
-    moments = _duration_moments(ref, hyp, found.pairs)
+    moments, other_phones = _duration_moments(ref, hyp, found.pairs)
     recogniser = None if texts is None else Recogniser()
     mean_mels = _mean_mels((path for path, _ in found.pairs.values()), fmax) if anchors else {}
 
@@ -116,6 +117,7 @@ def evaluate_speech(
         utterances={name: _figures([one]) for name, one in compared.items()},
         missing=found.missing,
         unexpected=found.unexpected,
+        other_phones=other_phones,
         fmax=fmax,
     )
 
@@ -199,18 +201,19 @@ def _constants(errors: list[tuple[float, float, float]]) -> dict[str, float]:
 # -- durations ----------------------------------------------------------------------------------------------------
 
 
-def _duration_moments(ref: Path, hyp: Path, names: Iterable[str]) -> dict[str, Float[np.ndarray, "8"]]:
-    """Of the utterances that have TextGrids of the same phones on both sides; none is no error here."""
+def _duration_moments(
+    ref: Path, hyp: Path, names: Iterable[str]
+) -> tuple[dict[str, Float[np.ndarray, "8"]], list[str]]:
+    """Of the utterances that have TextGrids on both sides, and the ids of those whose phones differ."""
     refs, hyps = (files_by_id(folder, TEXTGRID, "alignments") for folder in (ref, hyp))
-    found = {}
+    found, differ = {}, []
     for name in names:
-        if name in refs and name in hyps:
-            truth, guess = read_phones(refs[name]), read_phones(hyps[name])
-            if truth.labels == guess.labels:
-                count, spoken = (
-                    torch.tensor([len(truth.labels)]),
-                    torch.ones(1, len(truth.labels), dtype=torch.bool),
-                )
-                moments = duration_moments(truth.durations[None], guess.durations[None], count, spoken)
-                found[name] = moments.numpy()
-    return found
+        if name not in refs or name not in hyps:
+            continue
+        truth, guess = read_phones(refs[name]), read_phones(hyps[name])
+        if truth.labels != guess.labels:
+            differ.append(name)
+            continue
+        count, spoken = torch.tensor([len(truth.labels)]), torch.ones(1, len(truth.labels), dtype=torch.bool)
+        found[name] = duration_moments(truth.durations[None], guess.durations[None], count, spoken).numpy()
+    return found, differ
