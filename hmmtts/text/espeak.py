@@ -7,6 +7,7 @@ from typing import Literal
 from hmmtts.text.espeak_library import Clause, clauses
 from hmmtts.text.frontend import NO_WORD, SILENCE, Transcript
 from hmmtts.text.lexicon import Lexicon
+from hmmtts.text.normalise import normalise
 from hmmtts.text.words import STRESS, assign
 
 PUNCTUATION = re.compile(r"([,.;:!?…–—、。，．！？；：])\W*\w?$")  # espeak-ng reads one letter past a clause
@@ -19,7 +20,8 @@ class Espeak:
 
     `pauses`: "sil" makes every pause `sil`; "punctuation" makes it the mark that causes it, so that a question
     differs from a statement; "none" leaves pauses out. `edges` puts one at the beginning and end of the text, where
-    a recording has silence. The words of `lexicon` (a file, or a mapping word -> spaced phones) replace espeak-ng's.
+    a recording has silence. `normalise_numbers` writes numbers and abbreviations out by our tables before espeak-ng
+    reads them by its own rules. The words of `lexicon` (a file, or a mapping word -> spaced phones) replace espeak-ng's.
     """
 
     def __init__(
@@ -28,6 +30,7 @@ class Espeak:
         stress: bool = True,
         pauses: Literal["sil", "punctuation", "none"] = "sil",
         edges: bool = True,
+        normalise_numbers: bool = False,
         lexicon: str | Mapping[str, str] | None = None,
     ):
         if pauses not in ("sil", "punctuation", "none"):
@@ -36,10 +39,13 @@ class Espeak:
         self.stress = stress
         self.pauses = pauses
         self.edges = edges
+        self.normalise_numbers = normalise_numbers
         self.lexicon = Lexicon.read(lexicon)
 
     def __call__(self, text: str, language: str | None = None) -> Transcript:
         voice = language or self.language
+        if self.normalise_numbers:
+            text = normalise(text, voice)
         read = [(words, clause) for clause in clauses(text, voice) if (words := self._words(clause))]
         if not read:
             return Transcript([], [], [])

@@ -22,12 +22,12 @@ class Lexicon:
         path = Path(source)
         words: dict[str, list[str]] = {}
         for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
-            word, _, symbols = line.partition("#")[0].strip().partition(" ")
+            word, *symbols = line.partition("#")[0].split(maxsplit=1) or [""]
             if not word:
                 continue
-            if word.casefold() in map(str.casefold, words):
+            if word.casefold() in words:
                 raise ValueError(f"{path}:{number}: {word!r} is in the lexicon twice: keep one line")
-            words[word] = _symbols(symbols, f"{path}:{number}: {word!r}")
+            words[word.casefold()] = _symbols("".join(symbols), f"{path}:{number}: {word!r}")
         return cls(words)
 
     def respell(self, transcript: Transcript) -> Transcript:
