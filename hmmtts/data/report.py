@@ -102,4 +102,4 @@ def summary(report: Report) -> Iterator[tuple[str, str]]:
     yield "known times", f"of {timed:,} utterances"
     if batch := report.biggest:
         shape = f"{batch.items} utterances x {batch.frames:,} frames x {batch.states:,} states"
-        yield "biggest batch", f"{shape}: about {batch.bytes / 2**30:.2f} GiB"
+        yield "biggest batch", f"{shape}: training peaks at about {batch.bytes / 2**30:.2f} GiB"
