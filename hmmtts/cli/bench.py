@@ -52,3 +52,31 @@ def features(
     if json is not None:
         figures = {**one._asdict(), "processes": several, "loaders": [loader._asdict() for loader in loaders]}
         json.write_text(dumps(figures, indent=1) + "\n")
+
+
+@app.command()
+def hmm(
+    json: Annotated[Path | None, typer.Option("--json", help="Write the records to this file.")] = None,
+    works: Annotated[
+        list[str] | None,
+        typer.Option(help="Only works whose name begins so (ltr_grad, dense*k50); repeatable."),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Tiny sizes, seconds: does everything run?")] = False,
+) -> None:
+    """The HMM kernels beside other libraries (extra `bench`), in turns on one thread, with errors against float64.
+
+    A ratio is the contender's value over ours, so more is better for us; a bar is what we want to reach.
+    `make bench` installs the others and runs it. About ten minutes.
+    """
+    from rich.console import Console
+
+    from hmmtts.bench.hmm import run
+    from hmmtts.bench.record import table, write_json
+
+    if json is not None and not json.absolute().parent.is_dir():
+        raise ValueError(f"{json}: its folder does not exist; make it first")
+    stderr = Console(stderr=True)
+    records = list(run(quick, works or [], lambda name: stderr.print(f"measuring {name}", highlight=False)))
+    Console(width=140).print(table(records, "HMM kernels: ratio = contender / ours"))
+    if json is not None:
+        write_json(json, records)

@@ -1,0 +1,67 @@
+"""Times that can be compared on a machine that others use too: contenders in turn, many rounds, the minimum."""
+
+import gc
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+
+FEWEST_ROUNDS = 3
+
+
+class Times(NamedTuple):
+    """Milliseconds, each the minimum of all rounds.
+
+    CPU time is the honest measure of one thread on a busy machine. It misses what a library does on threads of its
+    own, so such a library is compared by wall time, with ours by wall time too.
+    """
+
+    cpu: float
+    wall: float
+
+
+def interleave(calls: dict[str, Callable[[], object]], seconds: float, rounds: int) -> dict[str, Times]:
+    """Call each in turn, `rounds` times or until `seconds` are over; what takes long is called less often."""
+    samples: dict[str, list[Times]] = {name: [] for name in calls}
+    start = time.perf_counter()
+    with _no_collection():
+        for i in range(rounds):
+            if i >= FEWEST_ROUNDS and time.perf_counter() - start > seconds:
+                break
+            for name, call in calls.items():
+                slow = bool(samples[name]) and samples[name][0].wall > 1e3 * seconds / rounds
+                if slow and i >= FEWEST_ROUNDS:
+                    continue
+                samples[name].append(_sample(call))
+    return {
+        name: Times(*(min(column) for column in zip(*taken, strict=True))) for name, taken in samples.items()
+    }
+
+
+def _sample(call: Callable[[], object]) -> Times:
+    wall, cpu = time.perf_counter(), time.process_time()
+    call()
+    return Times(1e3 * (time.process_time() - cpu), 1e3 * (time.perf_counter() - wall))
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """As timeit does: whoever comes next would pay for the garbage of all."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
