@@ -19,13 +19,20 @@ def read_splits(folder: Path) -> dict[str, list[Utterance]]:
     found = {split: list(read_utterances(path)) for split, path in manifests(folder).items()}
     empty = [split for split in ("train", "valid", "test") if not found.get(split)]
     if empty:
-        raise DataError(f"{folder} has no utterance in the split {', '.join(empty)}: prepare the corpus again")
+        raise DataError(
+            f"{folder} has no utterance in the split {', '.join(empty)}: prepare the corpus again"
+        )
     return found
 
 
 class SpeechData(LightningDataModule):
     def __init__(
-        self, splits: dict[str, list[Utterance]], dataset: SpeechDataset, loading: Loading, seed: int, position: int = 0
+        self,
+        splits: dict[str, list[Utterance]],
+        dataset: SpeechDataset,
+        loading: Loading,
+        seed: int,
+        position: int = 0,
     ):
         super().__init__()
         self.splits = splits
@@ -36,7 +43,9 @@ class SpeechData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         epochs = self.loading.epochs(self.splits["train"], self._world_size)
-        return self.loading.loader(self.dataset, TrainingBatches(epochs, self.seed, self._rank, self.position))
+        return self.loading.loader(
+            self.dataset, TrainingBatches(epochs, self.seed, self._rank, self.position)
+        )
 
     def val_dataloader(self) -> DataLoader:
         return self.evaluation("valid")
@@ -57,7 +66,9 @@ class SpeechData(LightningDataModule):
         return self.trainer.global_rank if self.trainer else 0
 
 
-def dataset_of(loading: Loading, features: object, frontend: object, facts: Facts, seed: int) -> SpeechDataset:
+def dataset_of(
+    loading: Loading, features: object, frontend: object, facts: Facts, seed: int
+) -> SpeechDataset:
     """The dataset that spells and normalises as the facts say."""
     return SpeechDataset(
         cache=loading.cache(features),  # type: ignore[arg-type]

@@ -1,17 +1,95 @@
-"""What a validation reports beyond the losses."""
+"""What a validation reports beyond the losses: alignment against the corpus's own times, durations, health.
 
-from typing import Protocol
+b utterances, s symbols, n states, u frames of the aligner.
+"""
 
-from torch import nn
+import math
 
-from hmmtts.batch import Batch
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from hmmtts.batch import Batch, Prediction
+from hmmtts.build.bundle import Bundle
+from hmmtts.build.objects import make
+from hmmtts.metrics.timing import Spans
+from hmmtts.model import TTSModel
+from hmmtts.nn.aligners.hmm import HMMAligner
+from hmmtts.nn.emissions.gaussian import Gaussian
+from hmmtts.text.frontend import Mark
+from hmmtts.training.health import Health, measure
 
 
-class Judge(Protocol):
-    """Figures accumulated over the batches of a validation, on every rank, and reduced over all of them."""
+def spoken(batch: Batch) -> Bool[Tensor, "b s"]:
+    """Pauses and punctuation are in no word and have no time that anyone would judge."""
+    return batch.marks != Mark.PAUSE
 
-    def update(self, model: nn.Module, batch: Batch) -> None: ...
 
-    def compute(self) -> dict[str, float]: ...
+def inside(model: TTSModel, batch: Batch) -> dict[str, float]:
+    """What only a Gaussian HMM has: its deviations and its probabilities of leaving a state."""
+    if not isinstance(model.aligner, HMMAligner):
+        return {}
+    trellis = model.aligner.trellis(batch)
+    real = torch.arange(trellis.cells.shape[1], device=trellis.states.device) < trellis.states[:, None]
+    figures = {"leave": float(trellis.topology.move.exp()[real].mean())}
+    emission = model.aligner.layer.emission
+    if isinstance(emission, Gaussian):
+        deviation = emission.gaussians(trellis.cells).deviation[real]
+        figures["floored"] = float((deviation < 1.01 * emission.floor).float().mean())
+    return figures
 
-    def reset(self) -> None: ...
+
+def synthesize(model: TTSModel, batch: Batch, durations: Float[Tensor, "b s"] | None = None) -> Prediction:
+    """The batch's texts, spoken."""
+    return model.synthesize(
+        batch.ids, batch.symbols, batch.marks, batch.speaker, batch.language, durations=durations
+    )
+
+
+class Judge:
+    """Figures accumulated over the batches of a validation and reduced over all ranks."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.hop_seconds = bundle.features.mel.hop_seconds
+        self.alignment = make(bundle.config["metrics"]["alignment"])
+        self.durations = make(bundle.config["metrics"]["durations"])
+        # Nats per frame of one Gaussian for all frames of normalised features: the cost of no alignment at all.
+        self.flat_nats = 0.5 * bundle.features.acoustic.dim * math.log(2 * math.pi * math.e)
+        self.measured: list[Health] = []
+        self.health = Health(*[math.nan] * len(Health._fields))  # of the last validation
+        self.starts: dict[str, Tensor] = {}  # of the validation before, by utterance
+
+    def update(self, model: TTSModel, batch: Batch) -> None:
+        aligned = model.align(batch)
+        found, speech = Spans(aligned.starts, aligned.ends), spoken(batch)
+        seconds = batch.frames * self.hop_seconds
+        self.alignment.update(Spans(batch.starts, batch.ends), found, batch.symbols, speech, seconds)
+        predicted = synthesize(model, batch).durations
+        self.durations.update(batch.ends - batch.starts, predicted, batch.symbols, speech)
+        states = batch.symbols * model.aligner.states_per_symbol
+        health = measure(aligned.alignment, batch.acoustic_frames, states)
+        self.measured.append(
+            health._replace(boundary_shift_ms=self._shift(batch, found), **inside(model, batch))
+        )
+
+    def _shift(self, batch: Batch, found: Spans) -> float:
+        """How far the symbols' starts have moved since the last validation, in ms; NaN at the first one."""
+        moved = []
+        for index, name in enumerate(batch.names):
+            starts = found.starts[index, : batch.symbols[index]].cpu()
+            if name in self.starts:
+                moved.append((starts - self.starts[name]).abs().mean())
+            self.starts[name] = starts
+        return float(1000 * torch.stack(moved).mean()) if moved else float("nan")
+
+    def compute(self) -> dict[str, float]:
+        figures = {
+            name: float(v) for m in (self.alignment, self.durations) for name, v in m.compute().items()
+        }
+        self.health = Health(*(sum(column) / len(column) for column in zip(*self.measured, strict=True)))
+        return {**figures, **self.health._asdict()}
+
+    def reset(self) -> None:
+        self.alignment.reset()
+        self.durations.reset()
+        self.measured.clear()

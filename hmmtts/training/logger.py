@@ -39,7 +39,7 @@ class EventLogger(TensorBoardLogger):
     def text(self, name: str, words: str, step: int) -> None:
         self._attempt(lambda: self.experiment.add_text(name, words, step))
 
-    def log_hyperparams(self, *_: object, **__: object) -> None:  # type: ignore[override]
+    def log_hyperparams(self, *_: object, **__: object) -> None:
         """The composed config lies in the run folder as config.yaml."""
 
     def save(self) -> None:

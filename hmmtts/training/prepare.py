@@ -48,7 +48,8 @@ def _alone(out: Path) -> Iterator[None]:
 def _module(recipe: str) -> ModuleType:
     path = program.recipes()[recipe].parent / "prepare.py"
     spec = importlib.util.spec_from_file_location(f"hmmtts_recipe_{recipe}", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

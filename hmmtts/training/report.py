@@ -44,7 +44,9 @@ def _figures(table: list[Row]) -> str:
         bar = f'<td class="{mark}">{html.escape(row.bar)} {mark}</td>'
         anchors = "".join(f"<td>{row.anchors.get(anchor, '')}</td>" for anchor in ANCHORS)
         words = f'<td class="words">{html.escape(row.definition)}</td>'
-        lines.append(f"<tr><td>{html.escape(row.key)}</td><td><b>{row.value}</b></td>{bar}{anchors}{words}</tr>")
+        lines.append(
+            f"<tr><td>{html.escape(row.key)}</td><td><b>{row.value}</b></td>{bar}{anchors}{words}</tr>"
+        )
     return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
 
 
@@ -66,7 +68,12 @@ def _curve(events: EventAccumulator, name: str, tags: list[str]) -> str:
     axes = figure.subplots()
     for tag in sorted(tags):
         points = events.Scalars(tag)
-        axes.plot([p.step for p in points], [p.value for p in points], marker="." if len(points) < 40 else "", label=tag)
+        axes.plot(
+            [p.step for p in points],
+            [p.value for p in points],
+            marker="." if len(points) < 40 else "",
+            label=tag,
+        )
     axes.set_title(name, fontsize=9)
     axes.set_xlabel("step", fontsize=8)
     axes.tick_params(labelsize=7)

@@ -9,6 +9,11 @@ from rich.table import Table
 ANCHORS = ("floor", "ceiling", "constant", "uniform")
 SHARES = ("accuracy", "error", "within")  # parts of the names of figures that are shares from 0 to 1
 
+SHOWN = (
+    "test/mcd_db", "test/f0_rmse_hz", "test/f0_median_abs_hz", "test/vuv_error", "test/duration_accuracy",
+    "test/alignment_accuracy", "test/boundary_within_20ms", "test/boundary_mean_ms", "test_given_durations/mcd_db",
+)  # fmt: skip
+
 
 class Row(NamedTuple):
     key: str  # as in metrics.json
@@ -19,14 +24,18 @@ class Row(NamedTuple):
     definition: str
 
 
-def rows(figures: dict[str, float | None], definitions: dict[str, str], bars: dict[str, dict[str, float]]) -> list[Row]:
+def rows(
+    figures: dict[str, float | None], definitions: dict[str, str], bars: dict[str, dict[str, float]]
+) -> list[Row]:
     """One row for every figure of the test conditions; what has a bar comes first."""
     keys = [key for key in figures if key.split("/")[0].startswith("test")]
     keys.sort(key=lambda key: (key not in bars, not key.startswith("test/"), list(figures).index(key)))
     return [_row(key, figures, definitions, bars.get(key, {})) for key in keys]
 
 
-def _row(key: str, figures: dict[str, float | None], definitions: dict[str, str], bar: dict[str, float]) -> Row:
+def _row(
+    key: str, figures: dict[str, float | None], definitions: dict[str, str], bar: dict[str, float]
+) -> Row:
     name, value = key.split("/", 1)[1], figures[key]
     met = None
     if bar and value is not None:
@@ -35,7 +44,9 @@ def _row(key: str, figures: dict[str, float | None], definitions: dict[str, str]
     return Row(
         key=key,
         value=shown(name, value),
-        bar=", ".join(f"{'<' if side == 'below' else '>'} {shown(name, limit)}" for side, limit in bar.items()),
+        bar=", ".join(
+            f"{'<' if side == 'below' else '>'} {shown(name, limit)}" for side, limit in bar.items()
+        ),
         met=met,
         anchors={anchor: shown(name, figures[full]) for anchor, full in anchors.items() if full in figures},
         definition=definitions.get(key, ""),
@@ -51,14 +62,16 @@ def shown(name: str, value: float | None) -> str:
 
 
 def print_table(table: list[Row], console: Console) -> None:
-    shown_anchors = [anchor for anchor in ANCHORS if any(anchor in row.anchors for row in table)]
-    view = Table("figure", "value", "bar", *shown_anchors, title="on sentences of the test split, never trained on")
+    """The figures that have a bar, then the other main ones; metrics.json and the report have all."""
+    table = [row for row in table if row.bar] + [row for row in table if not row.bar and row.key in SHOWN]
+    known = [anchor for anchor in ANCHORS if any(anchor in row.anchors for row in table)]
+    view = Table(title="on sentences of the test split, never trained on")
+    for name in ("figure", "value", "bar", *known):
+        view.add_column(name, no_wrap=True)
     for row in table:
-        mark = {True: "[green]met[/]", False: "[red]missed[/]", None: ""}[row.met]
-        view.add_row(row.key, row.value, f"{row.bar} {mark}".strip(), *(row.anchors.get(a, "") for a in shown_anchors))
+        mark = {True: " [green]met[/]", False: " [red]missed[/]", None: ""}[row.met]
+        view.add_row(row.key, row.value, row.bar + mark, *(row.anchors.get(anchor, "") for anchor in known))
     console.print(view)
-    definitions = Table("figure", "definition", show_header=False, box=None, padding=(0, 1))
     for row in table:
         if row.bar:
-            definitions.add_row(row.key, row.definition)
-    console.print(definitions)
+            console.print(f"[bold]{row.key}[/]: {row.definition}", highlight=False)

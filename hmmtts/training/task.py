@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from hmmtts import __version__
 from hmmtts.batch import Batch
+from hmmtts.build.bundle import Bundle
 from hmmtts.build.checkpoint import FORMAT
 from hmmtts.training.judge import Judge
 
@@ -19,7 +21,7 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 class Task(LightningModule):
     """`model` gives `losses(batch) -> {name: scalar}`; a weight of 0 only logs the term, a name without one is an error.
 
-    `plain` is what a checkpoint carries besides tensors: config, symbols, statistics.
+    `bundle` is the voice in training, for callbacks that let it speak, and what a checkpoint carries besides tensors.
     """
 
     def __init__(
@@ -29,7 +31,7 @@ class Task(LightningModule):
         optimizer: OptimizerFactory,
         schedule: Callable[[int], float],
         judge: Judge | None = None,
-        plain: dict | None = None,
+        bundle: Bundle | None = None,
     ):
         super().__init__()
         self.model = model
@@ -37,15 +39,16 @@ class Task(LightningModule):
         self.optimizer = optimizer
         self.schedule = schedule
         self.judge = judge
-        self.plain = plain or {}
+        self.bundle = bundle
+        self.health: list[str] = []  # the last verdict on the alignment
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         return self._loss(batch, "train")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._loss(batch, "valid")
-        if self.judge is not None:
-            self.judge.update(self.model, batch)
+        if self.judge is not None and self.bundle is not None:
+            self.judge.update(self.bundle.model, batch)
 
     def on_validation_epoch_end(self) -> None:
         if self.judge is not None:
@@ -74,7 +77,7 @@ class Task(LightningModule):
         )
         return total
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
         schedule = LambdaLR(optimizer, self.schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -83,7 +86,9 @@ class Task(LightningModule):
         # Lightning's counters are set from the position (callbacks/position.py), never from their saved states.
         del checkpoint["loops"]
         header = checkpoint.setdefault("hmmtts", {})  # callbacks have added to it already
-        header.update(format=FORMAT, version=__version__, step=self.trainer.global_step, **self.plain)
+        header.update(format=FORMAT, version=__version__, step=self.trainer.global_step)
+        if self.bundle is not None:
+            header.update(config=self.bundle.config, facts=self.bundle.facts.state())
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         self.log("train/learning_rate", torch.tensor(optimizer.param_groups[0]["lr"]))

@@ -52,7 +52,7 @@ class SkipNonFinite(Callback):
             else torch.zeros(())
         )
         bad = torch.tensor(float(self._bad or not torch.isfinite(norm)), device=pl_module.device)
-        agreed = float(trainer.strategy.reduce(bad, reduce_op="max")) > 0  # type: ignore[arg-type]
+        agreed = float(trainer.strategy.reduce(bad, reduce_op="max")) > 0
         lost, self._bad = self._bad, 0
         if not agreed:
             self.in_a_row = 0

@@ -35,10 +35,10 @@ class Position(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         loop = trainer.fit_loop.epoch_loop
         batches, steps = self.batches, self.batches // trainer.accumulate_grad_batches
-        total = loop.batch_progress.total
-        total.ready = total.started = total.processed = total.completed = batches
-        optimizer = loop.automatic_optimization.optim_progress.optimizer.step.total
-        optimizer.ready = optimizer.completed = steps
+        for count in ("ready", "started", "processed", "completed"):
+            setattr(loop.batch_progress.total, count, batches)
+        stepped = loop.automatic_optimization.optim_progress.optimizer.step.total
+        stepped.ready = stepped.completed = steps
         loop._batches_that_stepped = steps
         if self.validation_due(trainer) and self.validated < batches:
             # The run ended between its batch and the validation after it.

@@ -45,7 +45,7 @@ class Preemption(Callback):
         if not position_of(trainer).between_steps(trainer):
             return
         flag = torch.tensor(self.received, device=pl_module.device)
-        agreed = int(trainer.strategy.reduce(flag, reduce_op="max"))  # type: ignore[arg-type]
+        agreed = int(trainer.strategy.reduce(flag, reduce_op="max"))
         if not agreed:
             return
         for callback in trainer.checkpoint_callbacks:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
@@ -18,8 +19,14 @@ log = logging.getLogger(__name__)
 
 
 class ProgressBar(Callback):
-    def __init__(self, show: tuple[str, ...] = ("train/loss",), seconds_between_lines: float = 30.0):
-        self.show = tuple(show)  # logged figures beside the bar
+    def __init__(
+        self,
+        show: Sequence[str] = ("train/loss",),
+        validation: Sequence[str] = ("valid/loss",),
+        seconds_between_lines: float = 30.0,
+    ):
+        self.show = show  # logged figures beside the bar
+        self.validation = validation  # figures in the line after a validation
         self.seconds_between_lines = seconds_between_lines
         self._bar: Progress | None = None
         self._last_line = 0.0
@@ -44,25 +51,23 @@ class ProgressBar(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
         if self._bar is not None:
             task = self._bar.task_ids[0]
-            self._bar.update(task, completed=trainer.global_step, figures=self._figures(trainer))
+            self._bar.update(task, completed=trainer.global_step, figures=_figures(trainer, self.show))
         elif trainer.is_global_zero and time.monotonic() - self._last_line > self.seconds_between_lines:
             self._last_line = time.monotonic()
-            log.info("step %d of %d: %s", trainer.global_step, trainer.max_steps, self._figures(trainer))
-
-    def _figures(self, trainer: Trainer) -> str:
-        known = trainer.callback_metrics
-        return "  ".join(f"{name} {float(known[name]):.3f}" for name in self.show if name in known)
+            log.info(
+                "step %d of %d: %s", trainer.global_step, trainer.max_steps, _figures(trainer, self.show)
+            )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero and not trainer.sanity_checking:
-            figures = {
-                k: float(v) for k, v in sorted(trainer.callback_metrics.items()) if k.startswith("valid/")
-            }
-            log.info(
-                "step %d: %s", trainer.global_step, "  ".join(f"{k} {v:.3f}" for k, v in figures.items())
-            )
+            log.info("step %d: %s", trainer.global_step, _figures(trainer, self.validation))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def _figures(trainer: Trainer, names: Sequence[str]) -> str:
+    known = trainer.callback_metrics
+    return "  ".join(f"{name} {float(known[name]):.3f}" for name in names if name in known)

@@ -1,0 +1,54 @@
+"""What a run says: short lines in the terminal, the same lines with their time in the run folder's train.log."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+CHATTY = ("lightning", "lightning.pytorch", "lightning.fabric", "matplotlib", "numba", "tensorboard")
+
+
+@contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Both handlers for as long as the run lasts, and nothing of the caller's logging changed after it."""
+    root = logging.getLogger()
+    terminal = RichHandler(console=Console(stderr=True), show_path=False, show_level=False, markup=False)
+    terminal.setFormatter(logging.Formatter("%(message)s"))
+    file = logging.FileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    level, levels = root.level, {name: logging.getLogger(name).level for name in CHATTY}
+    root.setLevel(logging.INFO)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for handler in (terminal, file):
+        root.addHandler(handler)
+    logging.captureWarnings(True)
+    try:
+        with warnings.catch_warnings():
+            _expected()
+            yield
+    finally:
+        logging.captureWarnings(False)
+        for handler in (terminal, file):
+            root.removeHandler(handler)
+            handler.close()
+        root.setLevel(level)
+        for name, before in levels.items():
+            logging.getLogger(name).setLevel(before)
+
+
+def _expected() -> None:
+    """Lightning's advice that does not fit a run counted in steps, with its own sampler."""
+    for message in (
+        ".*LeafSpec.*",
+        ".*does not have many workers.*",
+        ".*Checkpoint directory.*exists and is not empty.*",
+        ".*srun.*command is available.*",
+        ".*Trying to infer the `batch_size`.*",
+        ".*was called before the ``update``.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)

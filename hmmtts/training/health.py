@@ -1,0 +1,102 @@
+"""Is the alignment sound? Figures that need no reference, and a verdict in plain words. b utterances, n states, u frames."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hmmtts.batch import Alignment
+
+
+class Health(NamedTuple):
+    """Means over utterances unless said; NaN where an aligner has no such thing."""
+
+    nats_per_frame: float  # -log p / frames
+    entropy: float  # of the state posterior of a frame, in nats: 0 is certain
+    brief_states: float  # share of states that last one frame or less
+    diagonality: (
+        float  # 1 when every symbol's middle lies where uniform durations put it, 0 half an utterance away
+    )
+    boundary_shift_ms: float  # mean move of the symbols' starts since the last validation
+    floored: float  # share of deviations within 1 % of their floor
+    leave: float  # mean probability of leaving a state
+
+
+NAN = math.nan
+
+
+def entropy(posterior: Float[Tensor, "b u n"], frames: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
+    """Mean entropy of the posterior over the frames of each utterance."""
+    each = -(posterior * posterior.clamp(min=1e-30).log()).sum(-1)
+    real = torch.arange(posterior.shape[1], device=frames.device) < frames[:, None]
+    return torch.where(real, each, 0.0).sum(1) / frames
+
+
+def brief_states(durations: Float[Tensor, "b n"], states: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
+    real = torch.arange(durations.shape[1], device=states.device) < states[:, None]
+    return ((durations <= 1) & real).sum(1) / states
+
+
+def diagonality(durations: Float[Tensor, "b n"], states: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
+    real = torch.arange(durations.shape[1], device=states.device) < states[:, None]
+    durations = torch.where(real, durations, 0.0)
+    middle = (durations.cumsum(1) - durations / 2) / durations.sum(1, keepdim=True)
+    uniform = (torch.arange(durations.shape[1], device=states.device) + 0.5) / states[:, None]
+    away = torch.where(real, (middle - uniform).abs(), 0.0).sum(1) / states
+    return 1 - 2 * away
+
+
+def measure(
+    alignment: Alignment,
+    frames: Int[Tensor, "b"],
+    states: Int[Tensor, "b"],
+    floored: float = NAN,
+    leave: float = NAN,
+) -> Health:
+    """Of one batch; the shift of boundaries is the caller's, who knows the validation before."""
+    return Health(
+        nats_per_frame=float(-(alignment.log_likelihood / frames).mean()),
+        entropy=float(entropy(alignment.posterior, frames).mean()),
+        brief_states=float(brief_states(alignment.durations, states).mean()),
+        diagonality=float(diagonality(alignment.durations, states).mean()),
+        boundary_shift_ms=NAN,
+        floored=floored,
+        leave=leave,
+    )
+
+
+def verdict(health: Health, flat_nats: float, step: int) -> str:
+    """`flat_nats`: nats per frame of one Gaussian for everything, which is what knowing no alignment costs."""
+    gain = flat_nats - health.nats_per_frame
+    causes = []
+    if not math.isfinite(health.nats_per_frame):
+        return f"alignment broken at step {step}: the likelihood is not finite; lower optim.optimizer.lr"
+    if gain < 0.05 * flat_nats:
+        causes.append(
+            "the states explain the sound no better than one state for everything: train longer, or the transcripts do not "
+            "belong to the recordings (hmmtts check)"
+        )
+    if health.entropy > 1.0:
+        causes.append(
+            "most frames could belong to several states: train longer, or take fewer states per symbol"
+        )
+    if health.brief_states > 0.6:
+        causes.append(
+            "most states last one frame: too many states per symbol for this hop, or text that is longer than the speech"
+        )
+    if health.floored > 0.5:
+        causes.append(
+            "most deviations lie on their floor: features that are constant (silence?) or a floor too high"
+        )
+    if causes:
+        return f"alignment not formed at step {step}: likely causes: {'; '.join(causes)}"
+    moving = health.boundary_shift_ms > 10
+    settled = (
+        f"still moving, {health.boundary_shift_ms:.0f} ms since the last validation" if moving else "settled"
+    )
+    return (
+        f"alignment formed at step {step}, {settled}: {gain:.1f} nats a frame better than no alignment, "
+        f"posterior entropy {health.entropy:.2f} nats, {100 * health.brief_states:.0f} % of states last one frame"
+    )

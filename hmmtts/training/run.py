@@ -1,0 +1,214 @@
+"""One training from config to figures, top-down: prepare, learn the facts of the data, train, judge, report."""
+
+import logging
+import shlex
+import sys
+import time
+from pathlib import Path
+
+import lightning
+import torch
+import yaml
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from rich.console import Console
+
+from hmmtts.build import checkpoint, objects
+from hmmtts.build.bundle import Bundle, weights
+from hmmtts.build.facts import Facts
+from hmmtts.data.manifest import Utterance
+from hmmtts.data.survey import Survey, feasible, survey
+from hmmtts.training import console
+from hmmtts.training.callbacks.position import Position
+from hmmtts.training.checkpoint_io import AtomicCheckpointIO
+from hmmtts.training.data import SpeechData, dataset_of, read_splits, seconds
+from hmmtts.training.evaluate import define_all, evaluate
+from hmmtts.training.faults import ConfigError, DataError, Interrupted
+from hmmtts.training.judge import Judge
+from hmmtts.training.logger import EventLogger
+from hmmtts.training.prepare import prepare
+from hmmtts.training.report import write_report
+from hmmtts.training.run_folder import RunFolder, Start, write_json
+from hmmtts.training.table import print_table, rows
+from hmmtts.training.task import Task
+
+log = logging.getLogger(__name__)
+
+# What two lives of one run may differ in. Anything else would make another model, or another order of its data.
+MAY_CHANGE = (
+    "bars",
+    "callbacks",
+    "debug",
+    "logger",
+    "metrics",
+    "objective",
+    "resume",
+    "run",
+    "threads",
+    "trainer",
+)
+
+
+def run(config: dict) -> dict:
+    """The content of metrics.json. `config` is plain and checked (hmmtts.training.config)."""
+    if config["threads"]:
+        torch.set_num_threads(config["threads"])
+    folder = RunFolder(Path(config["run"]["dir"]))
+    if (
+        getattr(rank_zero_only, "rank", 0) != 0
+    ):  # a process that Lightning, torchrun or SLURM started beside the first
+        return _train(config, folder, folder.start(config["resume"])) or {"best": {}}
+    with folder, console.logging_to(folder.path / "train.log"):
+        metrics = folder.finished()
+        if metrics is not None:
+            log.info("%s is finished; these are its figures. For another run: run.name=...", folder.path)
+        else:
+            metrics = _live(config, folder)
+            write_json(folder.metrics, metrics)
+        print_table(rows(metrics["best"], metrics["definitions"], config["bars"]), Console())
+        log.info("%s: checkpoints, TensorBoard events, metrics.json and report.html", folder.path)
+        return metrics
+
+
+def _live(config: dict, folder: RunFolder) -> dict:
+    """One life of a run, which says how to begin the next."""
+    start = folder.start(config["resume"])
+    log.info("%s: %s", folder.path, start.message)
+    command = resume_command(config)
+    try:
+        metrics = _train(config, folder, start)
+    except Interrupted as end:
+        raise Interrupted(f"{end}\nresume with: {command}", end.exit_code) from end
+    except BaseException:
+        log.info("resume with: %s", command)
+        raise
+    assert metrics is not None
+    return metrics
+
+
+def resume_command(config: dict) -> str:
+    """The command line of this run with its name in it, so that it finds its folder again."""
+    arguments = [argument for argument in sys.argv[1:] if not argument.startswith("run.name=")]
+    return shlex.join(["python", sys.argv[0], *arguments, f"run.name={config['run']['name']}"])
+
+
+def _train(config: dict, folder: RunFolder, start: Start) -> dict | None:
+    """The content of metrics.json; None on all ranks but the first, which alone judges the trained voice."""
+    began = time.monotonic()
+    _refuse_another_config(config, start)
+    lightning.seed_everything(config["seed"], verbose=False)
+    bundle, data = _voice_and_data(config, start)
+    task = _task(config, bundle)
+    trainer = _trainer(config, folder, start)
+    if trainer.is_global_zero:
+        (folder.path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        parameters = sum(p.numel() for p in task.parameters())
+        log.info("training %d parameters from step %d to %d", parameters, start.step, trainer.max_steps)
+    trainer.fit(task, data, ckpt_path=start.checkpoint)
+    if not trainer.is_global_zero:
+        return None
+    trained = time.monotonic()
+    log.info("judging %d test sentences", len(data.splits["test"]))
+    figures = {
+        name: evaluate(
+            _with_weights(bundle, folder.checkpoints / f"{name}.ckpt"),
+            data.evaluation("test"),
+            data.splits["test"],
+            anchors=name == "best",
+            workers=data.loading.workers,
+        )
+        for name in ("best", "last")
+    }
+    figures["best"] |= {"train/seconds": trained - began, "train/steps": trainer.global_step}
+    metrics = {**figures, "definitions": define_all(figures["best"]), "health": task.health}
+    if isinstance(trainer.logger, EventLogger):
+        write_report(folder.path, metrics, config)
+    return metrics
+
+
+def _with_weights(bundle: Bundle, path: Path) -> Bundle:
+    """What build.load gives, without building it again."""
+    bundle.model.load_state_dict(weights(checkpoint.load(path)))
+    return bundle._replace(model=bundle.model.cpu().eval(), step=checkpoint.header(path)["step"])
+
+
+def _refuse_another_config(config: dict, start: Start) -> None:
+    """A resumed run goes on with the model and the data that it began with, or says what differs."""
+    if start.checkpoint is None:
+        return
+    before = checkpoint.header(start.checkpoint)["config"]
+    changed = sorted(
+        f"{key} was {before.get(key)!r}, is {config.get(key)!r}"
+        for key in before.keys() | config.keys()
+        if before.get(key) != config.get(key) and key not in MAY_CHANGE
+    )
+    if changed:
+        raise ConfigError(
+            f"{start.checkpoint} was trained with another config: {'; '.join(changed)}. Choose another run.name=..., "
+            "or take the changes back"
+        )
+
+
+def _voice_and_data(config: dict, start: Start) -> tuple[Bundle, SpeechData]:
+    """The untrained voice for a corpus, and the corpus as batches."""
+    corpus = prepare(config["recipe"], config["prepare"], config["data_dir"])
+    splits = read_splits(corpus)
+    features, frontend, loading = objects.features(config), objects.frontend(config), objects.loading(config)
+    try:
+        surveys = {
+            split: survey(utterances, loading.cache(features), loading.transcriber(frontend), loading.workers)
+            for split, utterances in splits.items()
+        }
+        facts = _facts(surveys["train"])
+        model = objects.model(config, facts, features)
+        per_symbol = model.aligner.states_per_symbol
+        splits = {split: feasible(splits[split], surveys[split].sizes, per_symbol) for split in splits}
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    log.info("%s", "; ".join(f"{split}: {_size(utterances)}" for split, utterances in splits.items()))
+    dataset = dataset_of(loading, features, frontend, facts, config["seed"])
+    bundle = Bundle(model, facts, features, frontend, objects.vocoder(config, features), config, start.step)
+    return bundle, SpeechData(splits, dataset, loading, config["seed"], start.batches)
+
+
+def _size(utterances: list[Utterance]) -> str:
+    return f"{len(utterances)} utterances, {seconds(utterances) / 60:.1f} minutes"
+
+
+def _facts(train: Survey) -> Facts:
+    symbols = sum(size.symbols for size in train.sizes.values())
+    return Facts(
+        symbols=train.symbols,
+        mel=train.mel_normaliser(),
+        acoustic=train.acoustic_normaliser(),
+        speakers=tuple(train.speakers),
+        languages=tuple(train.languages),
+        frames_per_symbol=sum(size.acoustic_frames for size in train.sizes.values()) / symbols,
+    )
+
+
+def _task(config: dict, bundle: Bundle) -> Task:
+    return Task(
+        model=bundle.model,
+        weights=config["loss"],
+        optimizer=objects.make(config["optim"]["optimizer"]),
+        schedule=objects.make(config["optim"]["schedule"]),
+        judge=Judge(bundle),
+        bundle=bundle,
+    )
+
+
+def _trainer(config: dict, folder: RunFolder, start: Start) -> Trainer:
+    callbacks = [objects.make(node) for node in config["callbacks"].values() if node]
+    logger = (
+        objects.make(config["logger"], folder=str(folder.path), resumed_at=start.step)
+        if config["logger"]
+        else False
+    )
+    return objects.make(
+        config["trainer"],
+        callbacks=[Position(config["seed"]), *callbacks],
+        logger=logger,
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=str(folder.path),
+    )
