@@ -2,9 +2,9 @@
 
 The caller names the condition: `MetricCollection({...}, prefix="test/")` turns `mcd_db` into `test/mcd_db`, and
 `hmmtts.metrics.functional.define("test/mcd_db")` is the sentence to print with it. Arguments of `update` are named
-apart, so that a collection can be given all of them at once. States are sums in float64 (and, for
-the medians of boundary errors, the errors themselves), so that any split of the utterances over ranks gives the same
-figures; a rank without a single utterance takes part too.
+apart, so that a collection can be given all of them at once. States are sums in float64 (and, for the medians of
+boundary errors, the errors themselves), so that any split of the utterances over ranks gives the same figures; a rank
+without a single utterance takes part too.
 """
 
 import warnings
@@ -75,7 +75,7 @@ class SpeechMetrics(_Figures):
         for recording, synthesis in zip(ref_audio, hyp_audio, strict=True):
             ref, hyp = (analyse(wave, self.sample_rate, self.fmax) for wave in (recording, synthesis))
             errors = compare_speech(ref, hyp, self.pairing)
-            values = torch.tensor([getattr(errors, name) for name in self.FIGURES]).to(self.total)
+            values = self.total.new_tensor([getattr(errors, name) for name in self.FIGURES])
             self.total += values.nan_to_num(0.0)
             self.defined += ~values.isnan()
             self.covoiced += errors.f0_covoiced_frames

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from hmmtts.metrics.definitions import CONDITIONS, COUNTS, DEFINITIONS
@@ -21,7 +22,7 @@ def figures_table(
     title: str, figures: Figures, intervals: Intervals, anchors: Mapping[str, Figures]
 ) -> Table:
     """One row per figure: value, 95 % interval, the anchors beside it."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     table.add_column("figure", no_wrap=True)
     for column in ("value", "95 % interval", *anchors):
         table.add_column(column, justify="right")
