@@ -1,9 +1,13 @@
 """`hmmtts check CORPUS`: what a training would stumble over, in plain words, before it does."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from hmmtts.data.dataset import Transcriber
+    from hmmtts.text import SymbolTable
 
 
 def run(
@@ -17,6 +21,10 @@ def run(
         typer.Option(
             help="Read the text with this frontend of conf/text; else the corpus's phones or letters count."
         ),
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Check against a trained voice: it reads the text, and knows its symbols only."),
     ] = None,
     sample_rate: Annotated[int | None, typer.Option(help="Hz; else the rate that most files have.")] = None,
     hop: Annotated[float, typer.Option(help="Milliseconds between frames of the aligner.")] = 5.0,
@@ -47,8 +55,12 @@ def run(
         raise ValueError(f"--fix must name a manifest that ends in .jsonl.gz, got {fix}")
     if hop <= 0:
         raise ValueError(f"--hop must be more than 0 ms, got {hop}")
+    if text and bundle:
+        raise ValueError("--text and --bundle exclude each other: a voice reads with its own frontend")
+    transcribe, symbols = voice(bundle) if bundle else (frontend(text) if text else None, None)
     options = Options(
-        transcribe=transcriber(text) if text else None,
+        transcribe=transcribe,
+        symbols=symbols,
         sample_rate=sample_rate,
         hop=hop / 1000,
         states_per_symbol=states_per_symbol,
@@ -79,7 +91,7 @@ def run(
     raise typer.Exit(0 if report.ok else 3)
 
 
-def transcriber(name: str):
+def frontend(name: str) -> "Transcriber":
     """The frontend of conf/text/NAME.yaml, reading the text even where the corpus gives phones."""
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
@@ -92,3 +104,16 @@ def transcriber(name: str):
         known = ", ".join(sorted(found.stem for found in path.parent.glob("*.yaml")))
         raise ValueError(f"--text {name!r} must be one of {known}")
     return Transcriber(instantiate(OmegaConf.load(path)), corpus_phones=False)
+
+
+def voice(path: Path) -> "tuple[Transcriber, SymbolTable]":
+    """How a trained voice reads, and the symbols that it has learned."""
+    from hmmtts.build import bundle, checkpoint, objects, program
+    from hmmtts.build.facts import Facts
+    from hmmtts.data.dataset import Transcriber
+
+    stored = checkpoint.header(bundle.find(path))
+    config = stored["config"]
+    program.refuse_foreign_targets(config, program.targets())
+    reads = Transcriber(objects.frontend(config), config["data"]["corpus_phones"])
+    return reads, Facts.from_state(stored["facts"]).symbols

@@ -14,7 +14,9 @@ import typer
 from omegaconf import OmegaConf
 from typer.testing import CliRunner
 
-from hmmtts.build import program
+from hmmtts.audio.normaliser import Normaliser
+from hmmtts.build import checkpoint, program
+from hmmtts.build.facts import Facts
 from hmmtts.cli import check as verb
 from hmmtts.data import check as checks
 from hmmtts.data.check import Options, Report, check
@@ -227,6 +229,22 @@ def test_symbols_that_a_model_does_not_know(tmp_path):
     assert said(report) == [
         "error: b: metadata.csv:2: unknown symbols: 't' (U+0074) x1, 'w' (U+0077) x1",
     ]
+
+
+def test_against_a_trained_voice(tmp_path):
+    """What a checkpoint holds, but for its tensors."""
+    normaliser = Normaliser((0.0,), (1.0,))
+    facts = Facts(SymbolTable.learn(["abc", ["sil"]]), normaliser, normaliser, ("",), ("",), 10.0)
+    config = {"text": {"_target_": "hmmtts.text.phones.Phones"}, "data": {"corpus_phones": False}}
+    header = {"format": checkpoint.FORMAT, "config": config, "facts": facts.state()}
+    checkpoint.save({"hmmtts": header}, tmp_path / "voice.ckpt")
+    folder = corpus(tmp_path / "corpus", "u|sil a b\nv|sil a d d\n", ("u.wav", "v.wav"))
+    outcome = hmmtts_check(folder, "--bundle", tmp_path / "voice.ckpt")
+    assert outcome.code == 3
+    assert "v: metadata.csv:2: unknown symbols: 'd' (U+0064) x2" in outcome.printed
+    assert "1 ok, 1 rejected" in outcome.printed
+    with pytest.raises(ValueError, match="exclude each other"):
+        hmmtts_check(folder, "--bundle", tmp_path / "voice.ckpt", "--text", "phones")
 
 
 def test_a_frontend_reads_the_text(tmp_path):
