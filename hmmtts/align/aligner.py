@@ -133,6 +133,8 @@ def confidence(
     at = np.clip(np.round(frames_at(times, aligner.listening, aligner.phase)), 0, len(belief)).astype(int)
     at[0], at[-1] = 0, len(belief)
     symbols = np.arange(belief.shape[1])
-    first = np.minimum(at[:-1], len(belief) - 1)  # a symbol shorter than a frame is judged by the frame it falls in
+    first = np.minimum(
+        at[:-1], len(belief) - 1
+    )  # a symbol shorter than a frame is judged by the frame it falls in
     last = np.maximum(at[1:], first + 1)
     return (total[last, symbols] - total[first, symbols]) / (last - first)

@@ -32,9 +32,7 @@ COARSE = Listening(window=0.025, hop=0.010, deltas=2, states=3, components=1)
 FINE = Listening(window=0.010, hop=0.005, deltas=0, states=5, components=2)
 
 
-def listen(
-    wave: Wave, rate: int, listening: Listening, phase: float = 0.0
-) -> Float[np.ndarray, "u c"]:
+def listen(wave: Wave, rate: int, listening: Listening, phase: float = 0.0) -> Float[np.ndarray, "u c"]:
     """Cepstra of the sound from `phase` seconds on."""
     heard = resample(wave, rate, RATE)[round(phase * RATE) :]
     with torch.inference_mode():

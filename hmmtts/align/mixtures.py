@@ -109,15 +109,13 @@ def gather(
     share: Float[Tensor, "b u n k"],
 ) -> Counts:
     """The statistics of frames that belong to places of the chain by `posterior` and to components by `share`."""
-    m, k, c = model.mean.shape
+    k, c = model.mean.shape[1:]
     b, u, n = posterior.shape
     weight = (posterior[..., None] * share).reshape(b, u, n * k)
     ones = torch.ones_like(batch.features[..., :1])
     moments = weight.mT @ torch.cat([ones, batch.features, batch.features.square()], -1)
     counts = no_counts(model)
-    counts.moments.index_add_(
-        0, batch.ids.flatten(), moments.reshape(b * n, k, 1 + 2 * c).to(torch.float64)
-    )
+    counts.moments.index_add_(0, batch.ids.flatten(), moments.reshape(b * n, k, 1 + 2 * c).to(torch.float64))
     # A state that cannot be left out is entered once; one that can, as often as it is there at all.
     entered = torch.where(batch.skippable > 0, posterior.sum(1).clamp(max=1.0), 1.0)
     entered = entered * (torch.arange(n) < batch.states[:, None])

@@ -15,7 +15,9 @@ class Phone(NamedTuple):
     label: str
     start: float  # seconds
     end: float
-    confidence: float  # mean posterior probability of the phone between its boundaries, over frames and listeners
+    confidence: (
+        float  # mean posterior probability of the phone between its boundaries, over frames and listeners
+    )
 
 
 class Word(NamedTuple):
@@ -29,7 +31,9 @@ class Aligned(NamedTuple):
     duration: float
     words: list[Word]  # pauses left out
     phones: list[Phone]  # from 0 to duration without gaps, a pause is `sil`
-    score: float  # nats per frame of the best path; far below that of other utterances: another text is spoken
+    score: (
+        float  # nats per frame of the best path; far below that of other utterances: another text is spoken
+    )
 
     @property
     def confidence(self) -> float:
@@ -56,7 +60,7 @@ def align(panel: Panel, corpus: Sequence[Spoken]) -> list[Aligned | Refused]:
     spoken = [corpus[i] for i in fitting]
     groups = [[_ask(listener, spoken, scripts) for listener in group] for group in (panel.coarse, panel.fine)]
     for n, i in enumerate(fitting):
-        given = [[heard_by[n] for heard_by in group if heard_by[n] is not None] for group in groups]
+        given = [[vote for heard_by in group if (vote := heard_by[n])] for group in groups]
         votes = [group for group in given if group]
         if votes:
             found[i] = _combined(spoken[n], scripts[n], votes)
@@ -74,7 +78,9 @@ def _too_short(spoken: Spoken) -> Refused:
     )
 
 
-def _ask(listener: Aligner, corpus: Sequence[Spoken], scripts: Sequence[Script]) -> list[tuple[Aligner, Answer] | None]:
+def _ask(
+    listener: Aligner, corpus: Sequence[Spoken], scripts: Sequence[Script]
+) -> list[tuple[Aligner, Answer] | None]:
     tracks: list[Track] = [track(listener, *pair) for pair in zip(corpus, scripts, strict=True)]
     fitting = [i for i, item in enumerate(tracks) if listener.fits(item)]
     found: list[tuple[Aligner, Answer] | None] = [None] * len(tracks)

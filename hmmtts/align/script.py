@@ -14,7 +14,9 @@ from jaxtyping import Float
 
 from hmmtts.text import NO_WORD, SILENCE, Transcript
 
-STRESS = re.compile(r"(?<=[A-Z])[0-2]$|[ˈˌ]")  # AH0 and AH1, ˈeɪ and eɪ: one sound, so that rare ones share data
+STRESS = re.compile(
+    r"(?<=[A-Z])[0-2]$|[ˈˌ]"
+)  # AH0 and AH1, ˈeɪ and eɪ: one sound, so that rare ones share data
 SHORTEST_PAUSE = 0.03  # seconds; what is shorter belongs to the closure of a stop
 EDGE = 1  # a pause that stands there until `settled`
 BETWEEN = 2  # a pause that may be left out in the first alignment already
@@ -88,27 +90,31 @@ class Inventory(NamedTuple):
     """Which states of the model each sound has."""
 
     first: dict[str, int]
-    count: dict[str, int]
+    number: dict[str, int]
 
     @property
     def size(self) -> int:
-        return sum(self.count.values())
+        return sum(self.number.values())
 
     def states(self, symbol: str) -> range:
         name = sound(symbol)
-        return range(self.first[name], self.first[name] + self.count[name])
+        return range(self.first[name], self.first[name] + self.number[name])
 
 
-def inventory(count: Mapping[str, int]) -> Inventory:
+def inventory(number: Mapping[str, int]) -> Inventory:
     first, total = {}, 0
-    for name in sorted(count):
+    for name in sorted(number):
         first[name] = total
-        total += count[name]
-    return Inventory(first, dict(count))
+        total += number[name]
+    return Inventory(first, dict(number))
 
 
 def by_duration(
-    scripts: Iterable[Script], edges: Iterable[Float[np.ndarray, "s+1"]], hop: float, most: int, quantile: float
+    scripts: Iterable[Script],
+    edges: Iterable[Float[np.ndarray, "s+1"]],
+    hop: float,
+    most: int,
+    quantile: float,
 ) -> dict[str, int]:
     """As many states as the sound has frames at this quantile of its durations, 1 to `most`: bursts are short."""
     durations: dict[str, list[float]] = {}

@@ -25,6 +25,11 @@ COARSE_PHASES = (0.0, 0.0025, 0.005, 0.0075)
 FINE_PHASES = (0.0, 0.0025)
 QUIET = 0.1  # share of the frames that open pauses start from
 Edges = Float[np.ndarray, "s+1"]
+Tick = Callable[[], None]
+
+# Iterations of EM: more gain nothing.
+FLAT, COARSE_FIT, FINE_FIT, REFIT = 15, 8, 6, 4
+STEPS = FLAT + COARSE_FIT + 2 * FINE_FIT + REFIT * (len(COARSE_PHASES) + len(FINE_PHASES) - 2)
 
 
 class Spoken(NamedTuple):
@@ -53,37 +58,47 @@ def track(aligner: Aligner, spoken: Spoken, script: Script | None = None) -> Tra
     return Track(aligner.centring(features), script or spoken.script, spoken.seconds)
 
 
-def train(corpus: Sequence[Spoken], step: Callable[[str], None] = lambda _: None) -> Panel:
-    """`step` is told what begins: see STEPS. Utterances that do not fit are passed over; they must not be all."""
+def train(corpus: Sequence[Spoken], tick: Tick = lambda: None) -> Panel:
+    """`tick` is called after every iteration of EM, STEPS times in all.
+
+    Utterances that do not fit are passed over; they must not be all.
+    """
     scripts = [spoken.script for spoken in corpus]
-    step("one state a symbol")
-    scout, tracks = _begin(corpus, scripts, COARSE, {sound(s): 1 for script in scripts for s in script.symbols})
+    scout, tracks = _begin(
+        corpus, scripts, COARSE, {sound(s): 1 for script in scripts for s in script.symbols}
+    )
     fitting = [i for i, item in enumerate(tracks) if scout.fits(item)]
     if not fitting:
-        raise ValueError("no utterance has frames enough for its symbols; are texts and audio files of one corpus?")
+        raise ValueError(
+            "no utterance has frames enough for its symbols; are texts and audio files of one corpus?"
+        )
     corpus, tracks = [corpus[i] for i in fitting], [tracks[i] for i in fitting]
     scout = _flat_start(scout, tracks)
-    scout = em(scout, tracks, 15, ANNEALING)
-    found = [settled(item.script, answer.edges) for item, answer in zip(tracks, answers(scout, tracks), strict=True)]
+    scout = em(scout, tracks, FLAT, tick, ANNEALING)
+    found = [
+        settled(item.script, answer.edges)
+        for item, answer in zip(tracks, answers(scout, tracks), strict=True)
+    ]
     scripts, times = [item.script for item in found], [item.edges for item in found]
 
-    step("three states a symbol")
     counts = by_duration(scripts, times, COARSE.hop, COARSE.states, quantile=0.5)
-    first = _from_times(corpus, scripts, times, COARSE, counts, iterations=8)
-    coarse = (first, *_at_phases(corpus, scripts, first, COARSE_PHASES[1:]))
+    first = _from_times(corpus, scripts, times, COARSE, counts, COARSE_FIT, tick)
+    coarse = (first, *_at_phases(corpus, scripts, first, COARSE_PHASES[1:], tick))
     times = [answer.edges for answer in _answers(first, corpus, scripts)]
 
-    step("fine frames")
     counts = by_duration(scripts, times, FINE.hop, FINE.states, quantile=0.25)
-    first = _from_times(corpus, scripts, times, FINE, counts, iterations=6)
-    fine = (first, *_at_phases(corpus, scripts, first, FINE_PHASES[1:]))
+    first = _from_times(corpus, scripts, times, FINE, counts, FINE_FIT, tick)
+    fine = (first, *_at_phases(corpus, scripts, first, FINE_PHASES[1:], tick))
     return Panel(scout, coarse, fine)
 
 
-STEPS = ("one state a symbol", "three states a symbol", "fine frames")
-
-
-def em(aligner: Aligner, tracks: Sequence[Track], iterations: int, scales: Sequence[float] = ()) -> Aligner:
+def em(
+    aligner: Aligner,
+    tracks: Sequence[Track],
+    iterations: int,
+    tick: Tick = lambda: None,
+    scales: Sequence[float] = (),
+) -> Aligner:
     """Baum-Welch; utterances that do not fit take no part."""
     ready = list(batches(aligner, [item for item in tracks if aligner.fits(item)]))
     model = aligner.model
@@ -94,11 +109,16 @@ def em(aligner: Aligner, tracks: Sequence[Track], iterations: int, scales: Seque
             counts = mixtures.expect(model, batch, scale)
             total = mixtures.Counts(*(a + b for a, b in zip(total, counts, strict=True)))
         model = mixtures.estimate(total, model)
+        tick()
     return aligner._replace(model=model)
 
 
 def _begin(
-    corpus: Sequence[Spoken], scripts: Sequence[Script], listening: Listening, counts: dict[str, int], phase: float = 0.0
+    corpus: Sequence[Spoken],
+    scripts: Sequence[Script],
+    listening: Listening,
+    counts: dict[str, int],
+    phase: float = 0.0,
 ) -> tuple[Aligner, list[Track]]:
     """A listener that knows nothing yet, and what it hears."""
     heard = [listen(spoken.wave, spoken.rate, listening, phase) for spoken in corpus]
@@ -158,22 +178,25 @@ def _from_times(
     listening: Listening,
     counts: dict[str, int],
     iterations: int,
+    tick: Tick,
 ) -> Aligner:
     aligner, tracks = _begin(corpus, scripts, listening, counts)
-    aligner = em(_segmented(aligner, tracks, times), tracks, iterations)
+    aligner = em(_segmented(aligner, tracks, times), tracks, iterations, tick)
     while aligner.model.mean.shape[1] < listening.components:
-        aligner = em(aligner._replace(model=mixtures.split(aligner.model)), tracks, iterations)
+        aligner = em(aligner._replace(model=mixtures.split(aligner.model)), tracks, iterations, tick)
     return aligner
 
 
 def _at_phases(
-    corpus: Sequence[Spoken], scripts: Sequence[Script], aligner: Aligner, phases: Sequence[float]
+    corpus: Sequence[Spoken], scripts: Sequence[Script], aligner: Aligner, phases: Sequence[float], tick: Tick
 ) -> list[Aligner]:
     """The listener's own kind at other phases: its states, refitted to frames that lie elsewhere."""
     found = []
     for phase in phases:
         other = aligner._replace(phase=phase)
-        found.append(em(other, [track(other, *pair) for pair in zip(corpus, scripts, strict=True)], 4))
+        found.append(
+            em(other, [track(other, *pair) for pair in zip(corpus, scripts, strict=True)], REFIT, tick)
+        )
     return found
 
 

@@ -1,0 +1,128 @@
+"""The utterances of a corpus as scripts, and those that cannot be used with the reason."""
+
+import random
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from hmmtts.align.panel import Refused
+from hmmtts.align.script import Script, certain, sound, with_open_pauses
+from hmmtts.align.training import Spoken
+from hmmtts.audio.io import read
+from hmmtts.data.finding import rejects
+from hmmtts.data.folder import Entry
+from hmmtts.data.manifest import Utterance
+from hmmtts.text import SILENCE, Frontend, Phones, Transcript
+from hmmtts.text.frontend import from_words
+
+ENOUGH = 10  # utterances in which a sound should be heard in training, where the corpus has as many
+TRAINING_SECONDS = 1800.0  # more speech than this teaches a monophone model nothing new
+
+
+class Line(NamedTuple):
+    """An utterance before its audio is read."""
+
+    utterance: Utterance
+    script: Script
+
+    @property
+    def id(self) -> str:
+        return self.utterance.id
+
+
+class Reading(NamedTuple):
+    lines: list[Line]
+    refused: list[Refused]
+
+
+def characters(text: str, language: str | None = None) -> Transcript:
+    """The frontend without pronunciations: the letters and digits of each word, in lower case."""
+    words = [
+        (word, [c for c in unicodedata.normalize("NFC", word.lower()) if c.isalnum()])
+        for word in text.split()
+    ]
+    spoken = [(word, spelling) for word, spelling in words if spelling]
+    return from_words([word for word, _ in spoken], [spelling for _, spelling in spoken])
+
+
+def phones_of(utterance: Utterance) -> Transcript:
+    """The corpus's own phones, else the text as phones; words take their spelling from the text where it matches."""
+    spoken = Phones()(" ".join(utterance.phones) if utterance.phones else utterance.text)
+    spelt = utterance.text.split() if utterance.phones else []
+    return spoken._replace(words=spelt) if len(spelt) == len(spoken.words) else spoken
+
+
+def frontend_for(text: str | None, language: str | None) -> Callable[[Utterance], Transcript]:
+    """`text`: phones, characters, espeak; None takes phones where the corpus gives them, else characters."""
+    if text is None:
+        return lambda u: phones_of(u) if u.phones else characters(u.text)
+    if text == "phones":
+        return phones_of
+    if text == "characters":
+        return lambda u: characters(u.text)
+    if text != "espeak":
+        raise ValueError(f"--text must be characters, phones or espeak, got {text!r}")
+    from hmmtts.text.espeak import Espeak
+
+    espeak: Frontend = Espeak(language or "en-us")
+    return lambda u: espeak(u.text, language or u.language)
+
+
+def read_scripts(entries: Iterable[Entry], transcribe: Callable[[Utterance], Transcript]) -> Reading:
+    """Pauses are believed if the corpus writes any; else they are open, everywhere between words."""
+    heard: list[tuple[Utterance, Transcript]] = []
+    refused: list[Refused] = []
+    written = False
+    for entry in entries:
+        errors = [finding for finding in entry.findings if rejects([finding])]
+        if entry.utterance is None or errors:
+            refused.append(_refusal(entry, "; ".join(str(finding) for finding in errors)))
+            continue
+        utterance = entry.utterance
+        try:
+            transcript = transcribe(utterance)
+        except (ValueError, RuntimeError) as failure:  # RuntimeError: espeak-ng itself refuses the text
+            refused.append(Refused(utterance.id, f"{utterance.where}: {failure}"))
+            continue
+        if not any(symbol != SILENCE for symbol in transcript.symbols):
+            refused.append(Refused(utterance.id, f"{utterance.where}: nothing in the text is spoken"))
+            continue
+        written = written or (utterance.phones is not None and SILENCE in transcript.symbols)
+        heard.append((utterance, transcript))
+    script = certain if written else with_open_pauses
+    return Reading([Line(utterance, script(transcript)) for utterance, transcript in heard], refused)
+
+
+def _refusal(entry: Entry, reason: str) -> Refused:
+    first = entry.findings[0] if entry.findings else None
+    name = entry.utterance.id if entry.utterance else (first and (first.id or f"{first.file}:{first.line}"))
+    return Refused(name or "?", reason)
+
+
+def hear(line: Line) -> Spoken | Refused:
+    """With its audio, or why that cannot be read."""
+    utterance = line.utterance
+    try:
+        wave, rate = read(utterance.audio, utterance.start, utterance.duration or None)
+    except (OSError, ValueError) as failure:
+        return Refused(line.id, f"{utterance.where}: {failure}")
+    if len(wave) < rate * 0.05:
+        return Refused(line.id, f"{utterance.where}: {len(wave) / rate:.3f} s of sound, too short to align")
+    return Spoken(line.id, wave, rate, line.script)
+
+
+def training_order(lines: Sequence[Line], seed: int) -> Iterator[Line]:
+    """A shuffle in which the utterances with the rarest sounds come first, so that no sound is missed."""
+    shuffled = list(lines)
+    random.Random(seed).shuffle(shuffled)
+    seen: Counter[str] = Counter()
+    later: list[Line] = []
+    for line in shuffled:
+        sounds = {sound(symbol) for symbol in line.script.symbols}
+        if any(seen[name] < ENOUGH for name in sounds):
+            seen.update(sounds)
+            yield line
+        else:
+            later.append(line)
+    yield from later
