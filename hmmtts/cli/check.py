@@ -74,15 +74,18 @@ def run(
         listed = open_corpus(corpus, encoding)
     console.print(listed.title, soft_wrap=True)
     columns = TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=aside, transient=True) as progress:
+    with Progress(*columns, console=aside, transient=True, disable=not aside.is_terminal) as progress:
         task = progress.add_task("decoding", total=listed.size)
         try:
             report = check(listed, options, lambda: progress.advance(task))
         except ImportError as missing:  # of a frontend's extra: the message says what to install
             raise ValueError(str(missing)) from missing
     reports.show(report, options, console, show)
+    counts = f"{len(report.accepted):,} ok, {len(report.rejected):,} rejected"
     if json:
         reports.write_json(report, json)
+        counts += f" (list in {json})"
+    console.print(counts, markup=False, soft_wrap=True)
     if fix:
         write_utterances(fix, (entry.utterance for entry in report.accepted))
         console.print(f"{fix}: {len(report.accepted):,} utterances", soft_wrap=True)

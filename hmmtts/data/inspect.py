@@ -15,13 +15,14 @@ import numpy as np
 import soundfile
 
 from hmmtts.data import container
-from hmmtts.data.finding import Problem, error, rejects, warning
+from hmmtts.data.finding import ERROR, Problem, error, rejects, warning
 
 BLOCK = 1 << 18  # samples decoded at a time, all channels together
 FULL_SCALE = 0.99  # what counts as clipped
 LOUDEST = 2.0  # lossy decoders overshoot full scale a little; more is a wrong scale
 RATES = range(4_000, 384_001)
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg")
+FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "MP3", "OGG")  # those whose damage would be found
 # What stands at the beginning of files that should have been sound.
 IMPOSTORS = {
     b"version https://git-lfs": "a pointer of git-lfs, not the file itself; run `git lfs pull`",
@@ -148,10 +149,12 @@ def _decoded(
     file: soundfile.SoundFile, start: float, duration: float | None, limits: Limits, problems: list[Problem]
 ) -> Inspection:
     rate, channels, promised = file.samplerate, file.channels, file.frames
-    if rate not in RATES:
-        problems.append(
-            error("header", f"sample rate {rate} Hz is impossible ({RATES.start} to {RATES.stop - 1})")
-        )
+    if file.format not in FORMATS:
+        problems.append(error("header", f"a {file.format} file; save it as wav, flac, mp3 or ogg"))
+    elif rate not in RATES:
+        span = f"{RATES.start} to {RATES.stop - 1}"
+        problems.append(error("header", f"sample rate {rate} Hz is impossible ({span})"))
+    if file.format not in FORMATS or rate not in RATES:
         return Inspection(rate, channels, 0.0, 0.0, problems)
     first = round(start * rate)
     wanted = promised - first if duration is None else round(duration * rate)
@@ -163,7 +166,7 @@ def _decoded(
     if not rejects(problems):
         asked = "header says" if wanted == promised else f"the manifest asks from sample {first} for"
         problems += _length_problems(seen.frames, wanted, seconds, asked, failure, limits)
-    kinds = {problem.kind for problem in problems}
+    kinds = {problem.kind for problem in problems if problem.severity == ERROR}
     if not kinds & {"header", "too-short"}:  # else the rest follows from it
         problems += _sound_problems(seen, channels, limits)
     return Inspection(rate, channels, seconds, promised / rate, problems)

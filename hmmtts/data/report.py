@@ -46,7 +46,6 @@ def show(report: Report, options: Options, console: Console, most: int) -> None:
         console.print()
         for name, value in summary(report):
             console.print(Text(f"{name:<15}{value}"), soft_wrap=True)
-    console.print(f"{len(report.accepted):,} ok, {len(report.rejected):,} rejected")
 
 
 def by_kind(findings: Sequence[Finding]) -> list[tuple[str, str, list[Finding]]]:

@@ -16,9 +16,15 @@ def speech(seconds: float = 1.0, rate: int = RATE) -> np.ndarray:
     return (0.2 * np.sin(2 * np.pi * 150 * time) * (1 + np.sin(8 * time)) + 0.01 * noise).astype(np.float32)
 
 
-def write(path: Path, wave: np.ndarray | None = None, rate: int = RATE, subtype: str | None = None) -> Path:
+def write(
+    path: Path,
+    wave: np.ndarray | None = None,
+    rate: int = RATE,
+    subtype: str | None = None,
+    format: str | None = None,
+) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, speech() if wave is None else wave, rate, subtype=subtype)
+    soundfile.write(path, speech() if wave is None else wave, rate, subtype=subtype, format=format)
     return path
 
 

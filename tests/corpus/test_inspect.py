@@ -71,6 +71,7 @@ BROKEN = {
     "3 bits": (".wav", lambda p: patch(write(p), 34, "<H", 3), "header", ERROR, "3 bits are not 2 bytes"),
     "a header that knows less": (".wav", lambda p: patch(write(p), 40, "<I", 8000), "header", ERROR, "36100 unexplained bytes"),
     "a header without length": (".wav", lambda p: patch(write(p), 40, "<I", 0xFFFFFFFF), "header", WARNING, "gives no length"),
+    "another format": (".wav", lambda p: write(p, format="W64"), "header", ERROR, "a W64 file; save it as wav"),
     "200 Hz": (".wav", lambda p: write(p, rate=200), "header", ERROR, "sample rate 200 Hz is impossible"),
     "no samples": (".wav", lambda p: write(p, np.zeros(0)), "empty-audio", ERROR, "a header without samples"),
     "1 sample": (".wav", lambda p: write(p, speech()[100:101]), "too-short", ERROR, "1 samples, 0.0 ms; at least 100 ms"),
@@ -115,6 +116,12 @@ def test_good_files(tmp_path, suffix):
         1.0,
         [],
     )
+
+
+def test_what_follows_a_warning_about_the_header_is_still_said(tmp_path):
+    path = write(tmp_path / "a.wav", STEREO)
+    path.write_bytes(path.read_bytes() + b"\xff" * 100)
+    assert [(p.kind, p.severity) for p in inspect(path).problems] == [("header", WARNING), ("stereo", ERROR)]
 
 
 def test_a_list_chunk_after_odd_samples_is_no_damage(tmp_path):
@@ -180,7 +187,7 @@ def test_a_thousand_corrupted_files_neither_crash_nor_hang(tmp_path):
     ]
     paths = []
     for number in range(1000):
-        original = originals[number % 4]
+        original = originals[number % len(originals)]
         paths.append(tmp_path / f"{number:04}{original.suffix}")
         paths[-1].write_bytes(corrupted(source, original.read_bytes()))
     seen = dict(guarded(look, paths, processes=2, patience=20.0))
@@ -190,7 +197,7 @@ def test_a_thousand_corrupted_files_neither_crash_nor_hang(tmp_path):
     # A flipped bit inside the samples of a wav or the sound of an mp3 leaves no trace; all else does.
     found = [path.suffix for path, (problems, _) in seen.items() if problems]
     assert len(found) > 600
-    assert min(found.count(suffix) for suffix in (".flac", ".ogg")) > 200
+    assert min(found.count(suffix) for suffix in (".flac", ".ogg")) > 160
 
 
 @needs_data
