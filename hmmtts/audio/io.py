@@ -51,7 +51,7 @@ def _is_pcm(path: str | Path) -> bool:
     return Path(path).suffix.lower() in (".wav", ".flac")
 
 
-def resample(wave: Wave, rate: float, to: float) -> Wave:
+def resample(wave: Wave, rate: float, to: float) -> Float[np.ndarray, "r"]:
     """The same sound at another rate (soxr, high quality)."""
     return wave if rate == to else soxr.resample(wave, rate, to, quality="HQ").astype(np.float32)
 

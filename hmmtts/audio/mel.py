@@ -3,8 +3,6 @@
 Every extractor of `hmmtts.audio` says where its frames lie: frame i is centred on `offset + i * hop_seconds` seconds.
 """
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,6 +14,7 @@ from hmmtts.audio.torchaudio import functional
 class LogMel(nn.Module):
     """Natural logarithm of the mel amplitudes, clamped from below at `floor`.
 
+    `mel_scale` is "slaney" or "htk"; `norm` "slaney" gives every filter the same area, None the same peak.
     `padding` places the frames. With "center" frame i is centred on sample i * hop, so that t = 1 + l // hop; with
     "same" on sample i * hop + hop / 2, so that t = l // hop: HiFi-GAN's convention, whose checkpoints expect it.
     """
@@ -30,9 +29,9 @@ class LogMel(nn.Module):
         fmin: float = 0.0,
         fmax: float = 8000.0,
         floor: float = 1e-5,
-        mel_scale: Literal["slaney", "htk"] = "slaney",
-        norm: Literal["slaney"] | None = "slaney",
-        padding: Literal["center", "same"] = "center",
+        mel_scale: str = "slaney",
+        norm: str | None = "slaney",
+        padding: str = "center",
     ) -> None:
         super().__init__()
         if fmax > sample_rate / 2:
@@ -41,6 +40,10 @@ class LogMel(nn.Module):
             )
         if not 0 < win <= n_fft:
             raise ValueError(f"win must be from 1 to n_fft, {n_fft}, got {win}")
+        if mel_scale not in ("slaney", "htk") or norm not in ("slaney", None):
+            raise ValueError(
+                f'mel_scale must be "slaney" or "htk" and norm "slaney" or null, got {mel_scale!r} and {norm!r}'
+            )
         if padding not in ("center", "same"):
             raise ValueError(f'padding must be "center" or "same", got {padding!r}')
         self.sample_rate, self.n_fft, self.hop, self.win = sample_rate, n_fft, hop, win

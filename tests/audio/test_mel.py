@@ -62,6 +62,10 @@ def test_bad_options_and_short_sounds_say_what_to_do():
     with pytest.raises(ValueError, match=r"half the sample rate, 4000.0 Hz, got 8000.0: lower fmax"):
         LogMel(sample_rate=8000)
     with pytest.raises(ValueError, match='"center" or "same", got \'left\''):
-        LogMel(padding="left")  # type: ignore[arg-type]
+        LogMel(padding="left")
+    with pytest.raises(ValueError, match="norm \"slaney\" or null, got 'slaney' and 'none'"):
+        LogMel(norm="none")
+    with pytest.raises(ValueError, match="win must be from 1 to n_fft, 1024, got 2048"):
+        LogMel(win=2048)
     with pytest.raises(ValueError, match="more than 512 samples, got 512"):
         LogMel()(torch.zeros(1, 512))

@@ -33,7 +33,7 @@ def test_equal_seeds_give_equal_sounds_and_leave_torch_alone():
 
 @pytest.mark.parametrize("padding", ["center", "same"])
 def test_an_event_stays_where_it_was(padding: str):
-    logmel = LogMel(padding=padding)  # type: ignore[arg-type]
+    logmel = LogMel(padding=padding)
     at = RATE // 4
     noise = 0.1 * torch.randn(RATE // 2, generator=torch.Generator().manual_seed(0))
     mel = logmel((noise * (torch.arange(RATE // 2) > at))[None])[0]
