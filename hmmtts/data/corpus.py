@@ -9,7 +9,7 @@ from lhotse import RecordingSet, SupervisionSet
 
 from hmmtts.data.finding import Finding, Problem, error
 from hmmtts.data.folder import METADATA, Entry, list_folder
-from hmmtts.data.manifest import from_lhotse, manifests, parse, read_lines
+from hmmtts.data.manifest import Utterance, from_lhotse, manifests, parse, read_lines
 from hmmtts.data.metadata import Names, id_problems
 from hmmtts.data.wording import problems
 
@@ -75,12 +75,22 @@ def open_prepared(paths: list[Path], folder: Path) -> Corpus:
     names = Names()
     for path in paths:
         texts = path.with_name(path.name.replace("recordings", "supervisions"))
-        recordings, supervisions = RecordingSet.from_file(path), SupervisionSet.from_file(texts)
-        for utterance in from_lhotse(recordings, supervisions):
+        for utterance in _prepared(path, texts):
             found = [*problems(utterance.text), *names.problems(utterance.id, texts.name)]
             placed = utterance._replace(file=texts)
             entries.append(Entry(placed, [problem.at(utterance.id, texts.name) for problem in found]))
     return Corpus(f"manifests of lhotse in {folder}", folder, entries, len(entries), [])
+
+
+def _prepared(recordings: Path, supervisions: Path) -> list[Utterance]:
+    try:
+        return list(from_lhotse(RecordingSet.from_file(recordings), SupervisionSet.from_file(supervisions)))
+    except Exception as failure:
+        # lhotse raises whatever it runs into; one damaged line spoils the lot, and naming it is beyond us.
+        reason = f"{type(failure).__name__}: {failure}"
+        raise ValueError(
+            f"{recordings} and {supervisions.name} are no manifests of lhotse ({reason})"
+        ) from failure
 
 
 def manifest_entries(paths: list[Path]) -> Iterator[Entry]:

@@ -132,8 +132,9 @@ class Audio:
         self.root = next((folder / name for name in AUDIO_FOLDERS if (folder / name).is_dir()), folder)
         self.by_name: dict[str, list[Path]] = defaultdict(list)
         self.by_folded: dict[str, list[Path]] = defaultdict(list)
-        for path in sorted(self.root.iterdir()):
-            if path.suffix.lower() in SUFFIXES:
+        self.paths = sorted(path for path in self.root.rglob("*") if path.suffix.lower() in SUFFIXES)
+        for path in self.paths:
+            if path.parent == self.root:  # deeper ones need a column `file`
                 self.by_name[path.stem].append(path)
                 self.by_folded[_folded(path.stem)].append(path)
         self.claimed: set[Path] = set()
@@ -166,7 +167,7 @@ class Audio:
         return error("missing-audio", message)
 
     def unclaimed(self) -> Iterator[Path]:
-        return (path for paths in self.by_name.values() for path in paths if path not in self.claimed)
+        return (path for path in self.paths if path not in self.claimed)
 
 
 def _phones(folder: Path, encoding: str) -> tuple[dict[str, list[str]], list[Finding]]:

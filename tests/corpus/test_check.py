@@ -361,6 +361,12 @@ def test_what_a_recipe_of_lhotse_prepared(tmp_path):
     assert report.findings == []
 
 
+def test_damaged_manifests_of_lhotse(tmp_path):
+    (tmp_path / "x_recordings_all.jsonl.gz").write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match=r"x_supervisions_all\.jsonl\.gz are no manifests of lhotse"):
+        open_corpus(str(tmp_path))
+
+
 def test_nonsense_of_every_kind_ends_in_findings(tmp_path):
     """Random names, random bytes, random metadata: never an exception."""
     source = random.Random(0)

@@ -97,6 +97,13 @@ def test_columns_of_speakers_and_files(tmp_path):
     assert (b.id, b.speaker, b.language, b.audio) == ("b", "ben", "ko", tmp_path / "wavs" / "b.wav")
 
 
+def test_sound_in_deeper_folders_is_named_by_the_column(tmp_path):
+    corpus(tmp_path, "file|text\nanna/a.wav|x\n", ("anna/a.wav", "anna/b.wav", "ben/a.wav"))
+    listing = list_folder(tmp_path)
+    assert [entry.utterance.audio for entry in listing.entries] == [tmp_path / "wavs/anna/a.wav"]
+    assert [file for _, _, file, _ in said(listing)] == ["wavs/anna/b.wav", "wavs/ben/a.wav"]
+
+
 def test_files_that_are_missing_extra_or_double(tmp_path):
     corpus(tmp_path, "a|x\nb|y\nc|z\n", ("a.wav", "a.flac", "d.wav", "C.wav"))
     assert said(list_folder(tmp_path)) == [
