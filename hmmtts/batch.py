@@ -34,6 +34,20 @@ class Batch(NamedTuple):
         """False for the repeats of evaluation on several ranks: no loss and no metric may count them."""
         return torch.tensor([name != "" for name in self.names], device=self.frames.device)
 
+    def take(self, which: Bool[Tensor, "b"]) -> "Batch":
+        """Only these utterances, padded no further than they need: the batch as if the others had never been in it."""
+        names = [name for name, wanted in zip(self.names, which.tolist(), strict=True) if wanted]
+        fields = {name: value[which] for name, value in self._asdict().items() if name != "names"}
+        lengths = {
+            "symbols": ("ids", "marks", "starts", "ends"),
+            "frames": ("mel", "f0"),
+            "acoustic_frames": ("acoustic",),
+        }
+        for length, padded in lengths.items():
+            longest = int(fields[length].max()) if names else 0
+            fields |= {name: fields[name][:, :longest] for name in padded}
+        return Batch(names=names, **fields)
+
 
 class Alignment(NamedTuple):
     """How the frames of an aligner belong to its states."""

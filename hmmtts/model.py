@@ -1,0 +1,186 @@
+"""A voice: text to speech, and speech with its text to times. No Lightning, no files, no audio.
+
+b utterances, s symbols, n states, t frames of the decoder, u frames of the aligner, m mel bins, d width.
+Only where the durations come from differs between training and synthesis:
+
+    ids, marks -> encoder -> h[b s d] -> states -> cells[b n d] -> by durations -> frames[b t d] -> pitch, decoder -> mel
+    ids, acoustic -> aligner -> durations of the states, and log p(sound | text)
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from hmmtts.batch import Alignment, Batch, Prediction
+from hmmtts.nn import timing
+from hmmtts.nn.aligners import Aligner
+from hmmtts.nn.decoders import Decoder
+from hmmtts.nn.durations import Duration, Spoken
+from hmmtts.nn.embedding import Embedding
+from hmmtts.nn.encoders import Encoder
+from hmmtts.nn.lengths import mask
+from hmmtts.nn.losses import spectral_error
+from hmmtts.nn.pitch import Pitch
+from hmmtts.nn.states import States
+
+
+class Sizes(NamedTuple):
+    """What only the data knows. Plain data, so that a bundle keeps it."""
+
+    kin: tuple[int, ...]  # of every symbol, the number of the one it resembles: hmmtts.build.objects.kin
+    bins: int  # of the mel
+    features: int  # that the aligner sees
+    hop: float  # of the mel's frames, in seconds
+    acoustic_hop: float
+    offset: float = 0.0  # seconds: the centre of the mel's frame 0
+    acoustic_offset: float = 0.0
+    speakers: int = 1
+    languages: int = 1
+
+
+class Aligned(NamedTuple):
+    """A batch aligned with its text. An utterance without an alignment has zeros, path -1 and NaN times."""
+
+    alignment: Alignment
+    starts: Float[Tensor, "b s"]  # seconds; NaN in the padding
+    ends: Float[Tensor, "b s"]
+
+
+class TTSModel(nn.Module):
+    """Slots are given as what the sizes complete: a class, or a partial of one as conf/ makes them."""
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        encoder: Encoder,
+        aligner: Callable[..., Aligner],
+        duration: Callable[..., Duration],
+        decoder: Callable[..., Decoder],
+        pitch: Callable[..., Pitch],
+    ) -> None:
+        super().__init__()
+        width, voices = encoder.width, {"speakers": sizes.speakers, "languages": sizes.languages}
+        self.sizes = sizes
+        self.embedding = Embedding(width, sizes.kin, **voices)
+        self.encoder = encoder
+        self.aligner = aligner(kin=sizes.kin, features=sizes.features, **voices)
+        per_symbol = self.aligner.states_per_symbol
+        self.duration = duration(width=width, states_per_symbol=per_symbol, hop=sizes.acoustic_hop)
+        self.states = States(width, per_symbol)
+        self.placed = nn.Linear(timing.PLACES, width)
+        self.pitch = pitch(width=width)
+        self.decoder = decoder(width=width, bins=sizes.bins)
+
+    def losses(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+        """Named terms to weigh and sum, each a mean over what is real; `nll` in nats per acoustic frame.
+
+        `impossible` counts the utterances that have fewer frames than states. They and the repeats that a batch may
+        hold (Batch.counted) change no other term and no gradient.
+        """
+        enough = self.possible(batch)
+        impossible = (batch.counted & ~enough).sum()
+        kept = batch.counted & enough
+        if not bool(kept.all()):
+            batch = batch.take(kept)
+        terms = self.terms(batch) if batch.names else self.no_terms()
+        return {**terms, "impossible": impossible.to(terms["nll"])}
+
+    def possible(self, batch: Batch) -> Bool[Tensor, "b"]:
+        """Which utterances have acoustic frames enough for their states."""
+        return batch.acoustic_frames >= self.aligner.fewest_frames(batch)
+
+    def terms(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+        heard = self.aligner(batch)
+        seconds = timing.state_seconds(heard.durations, self.sizes.acoustic_hop, self.sizes.acoustic_offset)
+        h = self.encode(batch.ids, batch.symbols, batch.marks, batch.speaker, batch.language)
+        x = self.spread(h, seconds, batch.mel.shape[1])
+        contour = self.pitch(x, batch.frames)
+        mel = self.decoder(x + self.pitch.show(batch.f0), batch.frames)
+        return {
+            "nll": -(heard.log_likelihood.sum() / batch.acoustic_frames.sum()).float(),
+            "mel": spectral_error(mel, batch.mel, batch.frames),
+            **self.duration.losses(h, Spoken(seconds, batch.symbols)),
+            **self.pitch.losses(contour, batch.f0, batch.frames),
+        }
+
+    def no_terms(self) -> dict[str, Float[Tensor, ""]]:
+        """Zeros that every parameter takes part in, as data-parallel training asks of each rank's every step."""
+        zero = torch.stack([parameter.flatten()[0] * 0 for parameter in self.parameters()]).sum()
+        return dict.fromkeys(("nll", "mel", *self.duration.TERMS, "f0", "voicing"), zero)
+
+    @torch.no_grad()
+    def align(self, batch: Batch) -> Aligned:
+        """The aligner's path through the recordings, and the time of every symbol that follows from it."""
+        possible = self.possible(batch)
+        b, s = batch.ids.shape
+        u, n = batch.acoustic.shape[1], s * self.aligner.states_per_symbol
+        new = batch.acoustic.new_zeros
+        path = torch.full((b, u), -1, device=batch.ids.device)
+        whole = Alignment(new(b, dtype=torch.float64), new(b, u, n), path, new(b, n))
+        if bool(possible.any()):
+            fill(whole, possible, self.aligner.align(batch.take(possible)))
+        starts, ends = timing.boundaries(
+            whole.durations, self.states.count, self.sizes.acoustic_hop, self.sizes.acoustic_offset
+        )
+        known = possible[:, None] & mask(batch.symbols, s)
+        return Aligned(whole, starts.where(known, torch.nan), ends.where(known, torch.nan))
+
+    @torch.no_grad()
+    def synthesize(
+        self,
+        ids: Int[Tensor, "b s"],
+        symbols: Int[Tensor, "b"],
+        marks: Int[Tensor, "b s"],
+        speaker: Int[Tensor, "b"],
+        language: Int[Tensor, "b"],
+        rate: float | Float[Tensor, "b s"] = 1.0,
+        generator: torch.Generator | None = None,
+        durations: Float[Tensor, "b s"] | None = None,
+    ) -> Prediction:
+        """Speech with the model's own durations, `rate` times as fast, or with `durations` in seconds per symbol.
+
+        The model must be in eval mode. `generator` feeds what is random in a duration model, if anything is.
+        """
+        h = self.encode(ids, symbols, marks, speaker, language)
+        seconds = self.duration(h, symbols, generator).unflatten(1, (ids.shape[1], -1))
+        if durations is not None:
+            real = mask(symbols, ids.shape[1])
+            own = seconds.sum(2)
+            scale = torch.where(real, durations / own.clamp(min=1e-6), 0.0)
+        else:
+            scale = torch.ones_like(seconds[..., 0]) / rate
+        seconds = seconds * scale[..., None]
+        spoken = seconds.sum(2)
+        frames = ((spoken.sum(1) - self.sizes.offset) / self.sizes.hop).floor().long().clamp(min=0) + 1
+        x = self.spread(h, seconds.flatten(1), int(frames.max()))
+        f0 = self.pitch.hertz(self.pitch(x, frames))
+        mel = self.decoder(x + self.pitch.show(f0), frames).float()
+        real = mask(frames, mel.shape[1])
+        return Prediction(torch.where(real[..., None], mel, 0.0), frames, spoken, torch.where(real, f0, 0.0))
+
+    def encode(
+        self, ids: Int[Tensor, "b s"], symbols: Int[Tensor, "b"], marks: Int[Tensor, "b s"],
+        speaker: Int[Tensor, "b"], language: Int[Tensor, "b"],
+    ) -> Float[Tensor, "b s d"]:  # fmt: skip
+        return self.encoder(self.embedding(ids, marks, speaker, language), symbols)
+
+    def spread(
+        self, h: Float[Tensor, "b s d"], seconds: Float[Tensor, "b n"], frames: int
+    ) -> Float[Tensor, "b t d"]:
+        """The states' vectors over the decoder's frames, and where in state and symbol each frame lies."""
+        times = timing.frame_times(frames, self.sizes.hop, self.sizes.offset)
+        placed = timing.place(seconds, self.states.count, times)
+        cells = self.states(h)
+        index = placed.state[..., None].expand(-1, -1, cells.shape[2])
+        return cells.gather(1, index) + self.placed(placed.place)
+
+
+def fill(whole: Alignment, possible: Bool[Tensor, "b"], part: Alignment) -> None:
+    """Put the alignment of some utterances, padded less, in its places in that of all."""
+    whole.log_likelihood[possible] = part.log_likelihood
+    whole.posterior[possible, : part.posterior.shape[1], : part.posterior.shape[2]] = part.posterior
+    whole.path[possible, : part.path.shape[1]] = part.path
+    whole.durations[possible, : part.durations.shape[1]] = part.durations

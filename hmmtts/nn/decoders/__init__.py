@@ -1,0 +1,5 @@
+"""Decoders: frames of text vectors to mel. One variant per file; conf/decoder chooses."""
+
+from hmmtts.nn.decoders.base import Decoder
+
+__all__ = ["Decoder"]
