@@ -20,10 +20,10 @@ from hmmtts.text.symbols import SymbolTable
 
 
 class Draw(NamedTuple):
-    """An utterance that a sampler chose. The epoch is part of it, since the randomness of an item depends on it."""
+    """An utterance that a sampler chose."""
 
     utterance: Utterance
-    epoch: int = 0
+    epoch: int | None = None  # of training: the randomness of an item depends on it; None: there is none
     counted: bool = True  # False: a repeat, there only so that every rank does the same number of steps
 
 
@@ -107,7 +107,7 @@ class SpeechDataset(Dataset[Item]):
             starts=torch.tensor(starts) - tracks.start,
             ends=torch.tensor(ends) - tracks.start,
         )
-        if self.augment is None:
+        if self.augment is None or draw.epoch is None:
             return item
         return self.augment(item, generator(self.seed, draw.epoch, utterance.id))
 

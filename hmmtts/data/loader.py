@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Sampler
 from hmmtts.audio.features import Features
 from hmmtts.data.cache import FeatureCache
 from hmmtts.data.collate import collate
-from hmmtts.data.dataset import Draw, Item, SpeechDataset, Transcriber
+from hmmtts.data.dataset import Augmentation, Draw, Item, SpeechDataset, Transcriber
 from hmmtts.data.manifest import Utterance
 from hmmtts.data.sampler import Epochs, StreamedBatches
 from hmmtts.text.frontend import Frontend
@@ -28,6 +28,7 @@ class Loading:
     pin_memory: bool = True
     cache_dir: str | None = None
     corpus_phones: bool = True
+    augment: Augmentation | None = None
 
     def cache(self, features: Features) -> FeatureCache:
         return FeatureCache(features, self.cache_dir)

@@ -104,7 +104,7 @@ class Epochs:
         ]
         return [batches[place] for place in random.permutation(len(batches))]
 
-    def share(self, batches: list[list[int]], rank: int, epoch: int) -> list[list[Draw]]:
+    def share(self, batches: list[list[int]], rank: int, epoch: int | None) -> list[list[Draw]]:
         """What of the batches one rank draws."""
         if not 0 <= rank < self.world_size:
             raise ValueError(f"rank must be from 0 to world_size - 1, got rank {rank} of {self.world_size}")
@@ -141,7 +141,7 @@ class EvaluationBatches(Sampler[list[Draw]]):
         return self.epochs.steps
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        yield from self.epochs.share(self.epochs.in_order(), self.rank, epoch=0)
+        yield from self.epochs.share(self.epochs.in_order(), self.rank, epoch=None)
 
 
 class StreamedBatches(Sampler[list[Draw]]):

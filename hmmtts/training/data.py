@@ -78,6 +78,7 @@ def dataset_of(
         acoustic=facts.acoustic,
         speakers=facts.speakers,
         languages=facts.languages,
+        augment=loading.augment,
         seed=seed,
     )
 

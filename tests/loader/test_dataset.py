@@ -7,19 +7,16 @@ import torch
 from lhotse.supervision import AlignmentItem
 
 from hmmtts.audio.normaliser import Normaliser
+from hmmtts.data.augment import Noise
 from hmmtts.data.cache import FeatureCache
 from hmmtts.data.collate import collate
-from hmmtts.data.dataset import Draw, Item, SpeechDataset, Transcriber, symbol_times
+from hmmtts.data.dataset import Draw, SpeechDataset, Transcriber, symbol_times
 from hmmtts.text.frontend import NO_WORD, Mark, Transcript
 from hmmtts.text.phones import Phones
 from hmmtts.text.symbols import SymbolTable
 from tests.loader.corpus import PHONE, RATE, features, utterance
 
 SYMBOLS = SymbolTable.learn([["sil", "a", "o", "u"]])
-
-
-def noisy(item: Item, random: torch.Generator) -> Item:
-    return item._replace(mel=item.mel + torch.randn(item.mel.shape, generator=random))
 
 
 def dataset(**changes: object) -> SpeechDataset:
@@ -51,9 +48,13 @@ def test_an_item_is_the_utterance(tmp_path: Path):
 
 def test_randomness_belongs_to_seed_epoch_and_utterance(tmp_path: Path):
     x, y = (utterance(tmp_path, name, "ao") for name in "xy")
-    data = dataset(augment=noisy)
-    assert torch.equal(data[Draw(x, 3)].mel, dataset(augment=noisy)[Draw(x, 3)].mel)
-    others = [data[Draw(x, 4)], data[Draw(y, 3)], dataset(augment=noisy, seed=1)[Draw(x, 3)]]
+    data = dataset(augment=Noise())
+    clean = data[Draw(x)].mel  # evaluation knows no epoch
+    assert torch.equal(clean, dataset()[Draw(x, 3)].mel)
+    noise = data[Draw(x, 3)].mel - clean
+    assert abs(noise.std() - 0.01) < 0.001
+    assert torch.equal(data[Draw(x, 3)].mel, dataset(augment=Noise())[Draw(x, 3)].mel)
+    others = [data[Draw(x, 4)], data[Draw(y, 3)], dataset(augment=Noise(), seed=1)[Draw(x, 3)]]
     assert not any(torch.equal(data[Draw(x, 3)].mel, other.mel) for other in others)
 
 
