@@ -10,6 +10,7 @@ import itertools
 import os
 import threading
 from functools import lru_cache
+from importlib.metadata import version
 from types import ModuleType
 from typing import NamedTuple
 
@@ -216,3 +217,9 @@ def languages() -> list[str]:
     """The tags of all languages that espeak-ng speaks."""
     with _lock:
         return list(_library().voices)
+
+
+def release() -> str:
+    """The release of the package that brings espeak-ng."""
+    _loader()
+    return version("espeakng-loader")

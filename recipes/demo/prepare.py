@@ -5,18 +5,22 @@ python recipes/demo/prepare.py [--out data/demo] [--profile full|tiny] [--data-d
 
 import argparse
 import logging
-from importlib.metadata import version
+import sys
 from pathlib import Path
 
-from hmmtts.data import prepared
+from hmmtts.data import prepared, spoken
 from hmmtts.data.adopt import adopt
 from hmmtts.data.manifest import SPLITS, write_utterances
-from hmmtts.data.spoken import speak_corpus
+from hmmtts.text import espeak, espeak_speech, words
+from hmmtts.text.espeak_library import release
 
 SENTENCES = Path(__file__).parent / "sentences"
 PROFILES = sorted(folder.name for folder in SENTENCES.iterdir())
 LANGUAGE = "en-us"
 WORDS_PER_MINUTE = 175  # espeak-ng's own
+CODE = [
+    Path(module.__file__ or "") for module in (spoken, espeak, espeak_speech, words)
+]  # what the corpus depends on
 log = logging.getLogger(__name__)
 
 
@@ -41,21 +45,21 @@ def prepare(out: Path, data_dir: Path | None = None, profile: str = "full") -> N
 
 def speak(out: Path, profile: str) -> None:
     splits = {split: sentences(profile, split) for split in SPLITS}
-    key = prepared.key(
-        repr(splits), LANGUAGE, str(WORDS_PER_MINUTE), version("hmmtts"), version("espeakng-loader")
-    )
+    key = prepared.key(repr(splits), LANGUAGE, str(WORDS_PER_MINUTE), release(), *CODE)
     if prepared.is_done(out, key):
         log.info("%s is prepared already", out)
         return
     prepared.begin(out)
     everything = {name: text for texts in splits.values() for name, text in texts.items()}
-    spoken = speak_corpus(everything, out / "wavs", LANGUAGE, WORDS_PER_MINUTE)
+    utterances = spoken.speak_corpus(everything, out / "wavs", LANGUAGE, WORDS_PER_MINUTE)
     manifests = {split: out / f"cuts_{split}.jsonl.gz" for split in SPLITS}
     for split, path in manifests.items():
-        count = write_utterances(path, [utterance for utterance in spoken if utterance.id in splits[split]])
+        count = write_utterances(
+            path, [utterance for utterance in utterances if utterance.id in splits[split]]
+        )
         log.info("%s: %d utterances", path, count)
-    prepared.finish(out, key, [*manifests.values(), *(utterance.audio for utterance in spoken)])
-    log.info("%.1f minutes of speech", sum(utterance.duration for utterance in spoken) / 60)
+    prepared.finish(out, key, [*manifests.values(), *(utterance.audio for utterance in utterances)])
+    log.info("%.1f minutes of speech", sum(utterance.duration for utterance in utterances) / 60)
 
 
 if __name__ == "__main__":
@@ -69,4 +73,7 @@ if __name__ == "__main__":
     )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    prepare(arguments.out, arguments.data_dir, arguments.profile)
+    try:
+        prepare(arguments.out, arguments.data_dir, arguments.profile)
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f"{error}")

@@ -5,6 +5,7 @@ python recipes/folder/prepare.py --data-dir FOLDER [--out data/folder]
 
 import argparse
 import logging
+import sys
 from pathlib import Path
 
 from hmmtts.data.adopt import adopt
@@ -29,4 +30,7 @@ if __name__ == "__main__":
     )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    prepare(arguments.out, arguments.data_dir)
+    try:
+        prepare(arguments.out, arguments.data_dir)
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f"{error}")

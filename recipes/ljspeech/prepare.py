@@ -6,6 +6,7 @@ python recipes/ljspeech/prepare.py [--out data/ljspeech] [--data-dir LJSpeech-1.
 import argparse
 import logging
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,4 +57,7 @@ if __name__ == "__main__":
     )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    prepare(arguments.out, arguments.data_dir)
+    try:
+        prepare(arguments.out, arguments.data_dir)
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f"{error}")

@@ -257,7 +257,7 @@ def test_the_usual_lists(recipe):
     assert (parts.count("valid"), parts.count("test")) == (100, 500)
     assert set(parts) == {"train", "valid", "test"}
     assert part("LJ051-0001") is part("LJ001-0001.wav") is part("VCTK-1") is None
-    # The first and last of each list, as the authors of Tacotron 2 and FastSpeech 2 published them.
+    # The first and last of each list, as they are published with Tacotron 2.
     assert [part(name) for name in ("LJ022-0023", "LJ004-0045", "LJ045-0096", "LJ050-0209")] == [
         "valid",
         "valid",

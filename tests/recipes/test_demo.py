@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from itertools import pairwise
 
@@ -166,3 +168,26 @@ def test_another_preparation_leaves_no_file_of_the_first_and_every_file_of_other
 def test_unknown_profile(demo, tmp_path):
     with pytest.raises(ValueError, match="profile must be one of full, tiny, got 'huge'"):
         demo.prepare(tmp_path, profile="huge")
+
+
+def test_without_espeak_the_error_names_the_command(demo, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    with pytest.raises(ImportError, match=r'pip install "hmmtts\[espeak\]"'):
+        demo.prepare(tmp_path, profile="tiny")
+
+
+def test_help(demo):
+    answer = subprocess.run(
+        [sys.executable, demo.__file__, "--help"], capture_output=True, text=True, check=True
+    )
+    assert "--profile {full,tiny}" in answer.stdout
+
+
+def test_a_preparation_that_fails_halfway_is_done_again(demo, tiny, tmp_path, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr(demo, "write_utterances", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            demo.prepare(tmp_path, profile="tiny")
+    assert len(list(tmp_path.rglob("*.flac"))) == 40
+    demo.prepare(tmp_path, profile="tiny")
+    assert content(tmp_path) == content(tiny)
