@@ -44,6 +44,7 @@ def run(
 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.text import Text
 
     from hmmtts.data import report as reports
     from hmmtts.data.check import Options, check
@@ -69,8 +70,8 @@ def run(
         batch_items=batch_items,
         jobs=(os.cpu_count() or 1) if jobs is None else jobs,
     )
-    console, aside = Console(highlight=False), Console(stderr=True)
-    with aside.status(f"listing {corpus}"):
+    console, aside = Console(highlight=False, markup=False), Console(stderr=True)
+    with aside.status(Text(f"listing {corpus}")):
         listed = open_corpus(corpus, encoding)
     console.print(listed.title, soft_wrap=True)
     columns = TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
@@ -85,12 +86,12 @@ def run(
     if json:
         reports.write_json(report, json)
         counts += f" (list in {json})"
-    console.print(counts, markup=False, soft_wrap=True)
+    console.print(counts, soft_wrap=True)
     if fix:
         write_utterances(fix, (entry.utterance for entry in report.accepted))
         console.print(f"{fix}: {len(report.accepted):,} utterances", soft_wrap=True)
         if report.rejected:
-            console.print(f"left out: {', '.join(report.rejected)}", markup=False, soft_wrap=True)
+            console.print(f"left out: {', '.join(report.rejected)}", soft_wrap=True)
     raise typer.Exit(0 if report.ok else 3)
 
 

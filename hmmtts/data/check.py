@@ -213,7 +213,8 @@ def _time_problems(utterance: Utterance, symbols: int, options: Options) -> Iter
 
 
 def frames_of(utterance: Utterance, options: Options) -> int:
-    return 1 + round(utterance.duration * utterance.rate) // round(options.hop * utterance.rate)
+    hop = max(1, round(options.hop * utterance.rate))
+    return 1 + round(utterance.duration * utterance.rate) // hop
 
 
 def _usual_rate(judged: Iterable[Judged]) -> int:

@@ -140,8 +140,11 @@ def test_many_findings_of_a_kind_are_counted(tmp_path):
 
 
 def test_what_a_text_holds_is_printed_as_it_is(tmp_path):
-    corpus(tmp_path, "a|[bold]сat[/]\n")
-    assert "[bold]сat[/]" in hmmtts_check(tmp_path).printed
+    folder = corpus(tmp_path / "[bold]", "a|[bold]сat[/]\n")
+    printed = hmmtts_check(folder, "--fix", tmp_path / "[b].jsonl.gz").printed
+    assert f"folder {folder}, listed" in printed
+    assert "[bold]сat[/]" in printed
+    assert f"{tmp_path}/[b].jsonl.gz: 1 utterances" in printed
 
 
 def test_fix_writes_what_can_be_used(tmp_path):
