@@ -1,6 +1,7 @@
 """The frontend that pronounces text in IPA by espeak-ng, in every language that espeak-ng speaks."""
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Literal
 
@@ -44,6 +45,7 @@ class Espeak:
 
     def __call__(self, text: str, language: str | None = None) -> Transcript:
         voice = language or self.language
+        text = unicodedata.normalize("NFC", text)  # espeak-ng does not know letters taken apart
         if self.normalise_numbers:
             text = normalise(text, voice)
         read = [(words, clause) for clause in clauses(text, voice) if (words := self._words(clause))]

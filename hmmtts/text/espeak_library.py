@@ -185,8 +185,9 @@ _lock = threading.Lock()
 @lru_cache(maxsize=1)
 def _library() -> _Library:
     """Called with the lock held, so that it is opened once."""
+    library = _Library()
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
-    return _Library()
+    return library
 
 
 @lru_cache(maxsize=20_000)

@@ -114,6 +114,8 @@ class Normaliser:
             match["follower"] or "",
         )
         minus = self.table["minus"] + " " if match["minus"] else ""
+        if len(whole) >= len(str(self.cardinal.limit)):
+            return minus + self._one_by_one(whole) + match[0][match.end("whole") - match.start() :]
         if match["money"]:
             return (
                 minus + self._money(match["money"].strip(), whole, fraction) + (match["gap"] or "") + follower
@@ -133,7 +135,7 @@ class Normaliser:
         first, last = self.table.get("years", [1, 0])
         if "," not in written and len(whole) == 4 and first <= int(whole) <= last and not follower:
             return self._year(int(whole))
-        if (whole.startswith("0") and len(whole) > 1) or int(whole) >= self.cardinal.limit:
+        if whole.startswith("0") and len(whole) > 1:
             return self._one_by_one(whole)
         counted = self.numerals["native"] if follower in self.table.get("counters", []) else self.cardinal
         return counted(int(whole)) if int(whole) < counted.limit else self.cardinal(int(whole))

@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -193,6 +194,18 @@ def test_language_of_the_call_wins_and_regions_fall_back():
     assert frontend("water", "en-GB") != frontend("water")
     with pytest.raises(ValueError, match=r"language must be one that espeak-ng speaks, got 'tlh'.*en-us"):
         frontend("nuqneH", "tlh")
+
+
+def test_letters_taken_apart_are_the_same_text():
+    for text, language in (("안녕하세요", "ko"), ("Größe", "de")):
+        assert Espeak(language)(unicodedata.normalize("NFD", text)) == Espeak(language)(text)
+
+
+def test_our_numbers_or_those_of_espeak():
+    text = "Dr. Lee paid $5.01 at 7:05."
+    words = Espeak(normalise_numbers=True)(text).words
+    assert words == ["Doctor", "Lee", "paid", "five", "dollars", "one", "cent", "at", "seven", "oh", "five"]
+    assert Espeak(normalise_numbers=True)(text) == Espeak()(" ".join(words) + ".")
 
 
 def test_lexicon_overrides_single_words(tmp_path):
