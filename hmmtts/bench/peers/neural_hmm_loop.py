@@ -1,0 +1,51 @@
+"""The training step of the public neural HMMs: a Python loop over frames, every state of every frame through the whole
+output net, each frame checkpointed. Written from the equations. b utterances, n states, t frames, m bins, d cell."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+from torch.utils.checkpoint import checkpoint
+
+from hmmtts.nn.neural_hmm import NeuralHMM
+from hmmtts.nn.neural_hmm.outputs import law, log_density
+
+
+def log_likelihood(
+    model: NeuralHMM,
+    cells: Float[Tensor, "b n d"],
+    x: Float[Tensor, "b t m"],
+    frames: Int[Tensor, "b"],
+    states: Int[Tensor, "b"],
+) -> Float[Tensor, "b"]:
+    """In the same parameters as ours, with the dropout off."""
+    memory, last, every = model.memory, states - 1, torch.arange(len(x))
+
+    def step(before: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, ...]:
+        for layer in memory.layers:
+            before = torch.relu(layer(before))
+        weights = [memory.lstm.weight_ih_l0, memory.lstm.weight_hh_l0, memory.lstm.bias_ih_l0, memory.lstm.bias_hh_l0]
+        h, c = torch.lstm_cell(before, (h, c), *weights)
+        pair = torch.cat([h[:, None].expand(-1, cells.shape[1], -1), cells], 2)
+        return h, c, model.outputs.last(torch.relu(model.outputs.first(pair)))
+
+    before = memory.go.expand(len(x), -1)
+    h = c = x.new_zeros(len(x), memory.lstm.hidden_size)
+    alpha = x.new_full(cells.shape[:2], IMPOSSIBLE)
+    total = []
+    for t in range(x.shape[1]):
+        h, c, out = checkpoint(step, before, h, c, use_reentrant=False)
+        found = law(out, model.outputs.floor)
+        log_obs = log_density(x[:, t, None], found)
+        if t == 0:
+            alpha = torch.where(torch.arange(cells.shape[1]) == 0, log_obs, alpha)
+        else:
+            moved = torch.cat([alpha.new_full((len(x), 1), IMPOSSIBLE), (alpha + move)[:, :-1]], 1)
+            alpha = log_obs + torch.logaddexp(alpha + stay, moved)
+        stay, move = logsigmoid(-found.leave), logsigmoid(found.leave)
+        total.append((alpha + move)[every, last])
+        before = x[:, t]
+    return torch.stack(total, 1)[every, frames - 1]
+
+
+IMPOSSIBLE = -1e30  # finite: logaddexp of two -inf has no gradient
