@@ -18,7 +18,9 @@ class Enumerated(NamedTuple):
     best_score: float
 
 
-def enumerate_paths(log_obs: Tensor, topology: LeftToRight | Dense, utterance: int, frames: int, states: int) -> Enumerated:
+def enumerate_paths(
+    log_obs: Tensor, topology: LeftToRight | Dense, utterance: int, frames: int, states: int
+) -> Enumerated:
     """All sums in Python's exact-rounding fsum, in float64; of equally good paths the one whose states are lowest."""
     x = log_obs[utterance].double()
     scored = []
@@ -27,7 +29,10 @@ def enumerate_paths(log_obs: Tensor, topology: LeftToRight | Dense, utterance: i
         if score > -math.inf:
             scored.append((score, path))
     posterior = torch.zeros(frames, log_obs.shape[2], dtype=torch.float64)
-    counts = {name: torch.zeros(_count_shape(name, arc, frames), dtype=torch.float64) for name, arc in _arcs(topology)}
+    counts = {
+        name: torch.zeros(_count_shape(name, arc, frames), dtype=torch.float64)
+        for name, arc in _arcs(topology)
+    }
     if not scored:
         return Enumerated(-math.inf, posterior, counts, [], -math.inf)
     top = max(score for score, _ in scored)
@@ -67,7 +72,11 @@ def _score(x: Tensor, topology, utterance: int, path: tuple[int, ...], states: i
     terms = [float(x[t, n]) for t, n in enumerate(path)]
     if isinstance(topology, LeftToRight):
         steps = [b - a for a, b in itertools.pairwise(path)]
-        if path[0] != 0 or path[-1] != states - 1 or any(step not in range(2 + (topology.skip is not None)) for step in steps):
+        if (
+            path[0] != 0
+            or path[-1] != states - 1
+            or any(step not in range(2 + (topology.skip is not None)) for step in steps)
+        ):
             return -math.inf
         for name, (t, n) in _arcs_taken(topology, path):
             arc = getattr(topology, name)[utterance]

@@ -3,12 +3,22 @@
 import pytest
 import torch
 
-from hmmtts.hmm import Dense, left_to_right, left_to_right_from_logits, log_likelihood, posteriors, unweighted, viterbi
+from hmmtts.hmm import (
+    Dense,
+    left_to_right,
+    left_to_right_from_logits,
+    log_likelihood,
+    posteriors,
+    unweighted,
+    viterbi,
+)
 from hmmtts.hmm.backends import load
 
 
 def against_float64(log_obs, topology, frames, states=None):
-    reference = load("cpu")  # its float64 kernels are another recursion (log domain), checked against enumeration
+    reference = load(
+        "cpu"
+    )  # its float64 kernels are another recursion (log domain), checked against enumeration
     assert reference.name == "cpu"
     exact = type(topology)._make(None if arc is None else arc.double() for arc in topology)
     truth = log_likelihood(log_obs.double(), exact, frames, states)
@@ -21,7 +31,9 @@ def against_float64(log_obs, topology, frames, states=None):
         atol=1e-5,
     )
     best = viterbi(log_obs, topology, frames, states).score
-    torch.testing.assert_close(best, viterbi(log_obs.double(), exact, frames, states).score, rtol=2e-7, atol=1e-4)
+    torch.testing.assert_close(
+        best, viterbi(log_obs.double(), exact, frames, states).score, rtol=2e-7, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("spread", [1, 10, 100, 1000])
@@ -43,7 +55,9 @@ def test_left_to_right(spread, arcs):
 def test_dense(spread, k):
     g = torch.Generator().manual_seed(spread + k)
     log_obs = spread * torch.randn(3, 300, k, generator=g)
-    topology = Dense(torch.randn(k, generator=g).log_softmax(0), torch.randn(k, k, generator=g).log_softmax(1))
+    topology = Dense(
+        torch.randn(k, generator=g).log_softmax(0), torch.randn(k, k, generator=g).log_softmax(1)
+    )
     against_float64(log_obs, topology, torch.tensor([300, 200, 1]))
 
 
@@ -60,7 +74,9 @@ def test_a_dense_model_that_must_end_in_its_last_state():
     forced = log_likelihood(log_obs, Dense(initial, transition, final), torch.tensor([t, t // 2]))
     same = left_to_right(torch.full((2, k), 0.5).log())
     same.move[:, -1] = 0.0  # the dense model ends for free
-    torch.testing.assert_close(forced, log_likelihood(log_obs, same, torch.tensor([t, t // 2])), rtol=1e-8, atol=0)
+    torch.testing.assert_close(
+        forced, log_likelihood(log_obs, same, torch.tensor([t, t // 2])), rtol=1e-8, atol=0
+    )
 
 
 @pytest.mark.parametrize("scale", [1e4, 1e6, 1e30])

@@ -13,7 +13,16 @@ from tests.hmm.paths import enumerate_paths
 B, T, N = 4, 6, 4
 FRAMES = torch.tensor([6, 4, 5, 3])
 STATES = torch.tensor([4, 4, 2, 3])
-KINDS = ["static", "static_skip", "per_frame", "per_frame_skip", "forbidden_stay", "dense", "dense_final", "dense_sparse"]
+KINDS = [
+    "static",
+    "static_skip",
+    "per_frame",
+    "per_frame_skip",
+    "forbidden_stay",
+    "dense",
+    "dense_final",
+    "dense_sparse",
+]
 
 
 def problem(kind: str, seed: int, spread: float = 3.0, dtype=torch.float32):
@@ -83,7 +92,9 @@ def test_equals_enumeration_on_extreme_scores(kind, data):
 
     def draw(*shape):
         size = math.prod(shape)
-        return torch.tensor(data.draw(st.lists(score, min_size=size, max_size=size)), dtype=torch.float32).reshape(shape)
+        return torch.tensor(
+            data.draw(st.lists(score, min_size=size, max_size=size)), dtype=torch.float32
+        ).reshape(shape)
 
     log_obs = draw(1, t, n)
     if kind == "dense":

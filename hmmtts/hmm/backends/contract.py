@@ -63,7 +63,7 @@ def check_observations(problem: Problem) -> None:
     bad &= t[:, :, None] & n[:, None]
     if bool(bad.any()):
         utterance, frame, state = bad.nonzero()[0].tolist()
-        value = float(log_obs[utterance, frame, state])
+        value = float(log_obs.detach()[utterance, frame, state])
         raise ValueError(
             f"log_obs holds {value} in utterance {utterance}, frame {frame}, state {state}; "
             "emissions are log-probabilities, finite or -inf: look for a division by zero or an overflow before them"

@@ -5,7 +5,7 @@ expected counts are taken as derivatives of log Z by emissions and arcs, indepen
 """
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hmmtts.hmm.backends.contract import ForwardBackward, Problem, Viterbi, check_observations
@@ -57,8 +57,10 @@ def filter_forward(problem: Problem, add=None) -> Float[Tensor, "b t n"]:
     # Padding is masked before the recursion: NaN there would otherwise reach the gradients.
     real_frame = torch.arange(log_obs.shape[1], device=device) < frames.to(device)[:, None]
     real_state = torch.arange(log_obs.shape[2], device=device) < states.to(device)[:, None]
-    emissions = torch.where(real_frame[:, :, None] & real_state[:, None], log_obs, NEVER).unbind(1)
+    real = real_frame[:, :, None] & real_state[:, None]
+    emissions = torch.where(real, log_obs, NEVER).unbind(1)
     if isinstance(topology, LeftToRight):
+        topology = _mask(topology, real)
         start = torch.full_like(emissions[0], NEVER)
         start[:, 0] = 0
     else:
@@ -92,6 +94,14 @@ def into(topology: Topology, t: int, state: Int[Tensor, "b"]) -> Float[Tensor, "
         if arc is not None:
             arcs = torch.where(n == state[:, None] - distance, _at(arc, t), arcs)
     return arcs
+
+
+def _mask(topology: LeftToRight, real: Bool[Tensor, "b t n"]) -> LeftToRight:
+    arcs = (
+        arc if arc is None else torch.where(real if arc.ndim == 3 else real[:, 0], arc, NEVER)
+        for arc in topology
+    )
+    return LeftToRight._make(arcs)
 
 
 def _total(problem: Problem, add) -> Float[Tensor, "b"]:

@@ -7,13 +7,12 @@ more in float64, so it is that path's true score.
 import numpy as np
 
 from hmmtts.hmm.backends.cpu import rows
-from hmmtts.hmm.backends.cpu.compile import inner, kernel, row, strict
-from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, bad_value, band, foldable
+from hmmtts.hmm.backends.cpu.compile import inner, kernel, row
+from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, band, foldable
 from hmmtts.hmm.backends.cpu.rows import ONE, PAD, TWO
 
 NORMALISE = 16  # frames between normalisations
 NONE = -np.inf
-HUGE = np.finfo(np.float32).max
 
 
 @row
@@ -47,12 +46,6 @@ def _minus(x, value, lo, hi):
         x[n + TWO] -= value
 
 
-@strict
-def _bad(x, states):
-    """Whether the row holds NaN or +inf."""
-    return not rows.within(x, rows.LOWEST, HUGE, np.uint64(0), np.uint64(states)) and bad_value(x, states)
-
-
 @kernel
 def viterbi(utterances, log_obs, stay, move, skip, per_frame, skips, frames, states, path, score, status):
     """Arcs are [b, 1 or t, n]."""
@@ -78,11 +71,11 @@ def _recurse(x, T, S, arcs, per_frame, skips, folded, pointers, space):
     space[:] = NONE
     d, best, stay, move, skip = space[0], space[1], space[2], space[3], space[4]
     _load(arcs, 0, S, skips, stay, move, skip)
-    if _bad(x[0], S):
+    if not rows.finite(x[0], S):
         return BAD_VALUE, NONE
     d[PAD] = x[0, 0]
     for t in range(1, T):
-        if _bad(x[t], S):
+        if not rows.finite(x[t], S):
             return BAD_VALUE, NONE
         lo, hi = band(t, T, S, 2 if skips else 1)
         if folded:

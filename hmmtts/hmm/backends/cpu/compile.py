@@ -43,7 +43,6 @@ reduction = numba.njit(
 
 
 inner = numba.njit(fastmath=FAST, forceinline=True, _nrt=False)  # a step of a kernel
-strict = numba.njit(forceinline=True, _nrt=False)  # where NaN may come: no assumption about it
 
 
 def kernel(function: Callable) -> Callable:

@@ -11,8 +11,8 @@ import math
 import numpy as np
 
 from hmmtts.hmm.backends.cpu import rows
-from hmmtts.hmm.backends.cpu.compile import inner, kernel, reduction, row, strict
-from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, OUT_OF_RANGE, bad_value
+from hmmtts.hmm.backends.cpu.compile import inner, kernel, reduction, row
+from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, OUT_OF_RANGE
 
 LANES = 16  # columns of a padded matrix: whole vectors
 NONE = -np.inf
@@ -72,13 +72,6 @@ def _scale(a, scale, out):
 def _exp32(x, top, out):
     for j in range(x.shape[0]):
         out[j] = rows.exp(x[j] - top)
-
-
-@strict
-def _bad(x):
-    """Whether the row holds NaN or +inf."""
-    size = rows.magnitude(x, x.dtype.type(rows.LOWEST), np.uint64(0), np.uint64(x.shape[0]))
-    return not size < np.inf and bad_value(x, x.shape[0])
 
 
 @inner
@@ -166,7 +159,7 @@ def _forward(x, frames, initial, transition, final, alpha, emission):
     k, kept = x.shape[1], alpha.shape[0]
     log_z, scale = 0.0, 1.0
     for t in range(frames):
-        if _bad(x[t]):
+        if not rows.finite(x[t], k):
             return BAD_VALUE, NONE
         a, e = alpha[t if kept > 2 else t & 1], emission[t if kept > 2 else t & 1]
         top = _best(x[t])
@@ -257,7 +250,7 @@ def log_domain(
         T = frames[b]
         status[b] = DONE
         for t in range(T):
-            if _bad(log_obs[b, t]):
+            if not rows.finite(log_obs[b, t], k):
                 status[b] = BAD_VALUE
         if status[b] != DONE:
             continue
@@ -265,7 +258,7 @@ def log_domain(
         for t in range(T):
             for j in range(k):
                 if t == 0:
-                    alpha[0, j] = initial[j] + log_obs[b, 0, j]
+                    alpha[0, j] = np.float64(initial[j]) + log_obs[b, 0, j]
                     continue
                 for i in range(k):
                     terms[i] = alpha[t - 1, i] + transition[i, j]
@@ -347,7 +340,7 @@ def viterbi(utterances, log_obs, initial, transition, final, frames, path, score
         path[b, :] = -1
         score[b], status[b] = NONE, DONE
         for t in range(T):
-            if _bad(x[t]):
+            if not rows.finite(x[t], k):
                 status[b] = BAD_VALUE
         if status[b] != DONE:
             continue

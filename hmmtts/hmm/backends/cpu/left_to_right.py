@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from hmmtts.hmm.backends.cpu import rows
-from hmmtts.hmm.backends.cpu.compile import inner, kernel, strict
+from hmmtts.hmm.backends.cpu.compile import inner, kernel
 from hmmtts.hmm.backends.cpu.rows import LOG2_E, NEVER, ONE, PAD, TWO, F, nearest
 
 # What became of an utterance.
@@ -107,21 +107,13 @@ def band(t, T, S, stride):
     return np.uint64(max(0, S - 1 - stride * (T - 1 - t))), np.uint64(min(S, stride * t + 1))
 
 
-@strict
+@inner
 def check(x, states):
     """DONE if every score of the row is one that an exact cell can be made of."""
-    if rows.within(x, rows.LOWEST, LARGEST_SCORE, np.uint64(0), np.uint64(states)):
-        return DONE
-    return BAD_VALUE if bad_value(x, states) else OUT_OF_RANGE
-
-
-@strict
-def bad_value(x, states):
-    """Whether the row holds NaN or +inf."""
-    for n in range(states):
-        if not x[n] < np.inf:
-            return True
-    return False
+    if not rows.finite(x, states):
+        return BAD_VALUE
+    exact = rows.within(x, rows.LOWEST, LARGEST_SCORE, np.uint64(0), np.uint64(states))
+    return DONE if exact else OUT_OF_RANGE
 
 
 @inner

@@ -4,8 +4,9 @@ that extended range would lose digits (beyond 1e5 nats in one cell, or 3e6 betwe
 
 import numpy as np
 
+from hmmtts.hmm.backends.cpu import rows
 from hmmtts.hmm.backends.cpu.compile import inner, kernel
-from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, bad_value, band
+from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, band
 
 NEVER = -np.inf
 
@@ -50,7 +51,7 @@ def forward_backward(
         arcs, counts = (stay[b], move[b], skip[b]), (stays[b], moves[b], leaps[b])
         status[b] = DONE
         for t in range(T):
-            if bad_value(x[t], S):
+            if not rows.finite(x[t], S):
                 status[b] = BAD_VALUE
         if status[b] != DONE:
             continue

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from hmmtts.hmm.backends.cpu.compile import FAST, NoAlias, inner, reduction, row, strict
+from hmmtts.hmm.backends.cpu.compile import FAST, inner, reduction, row
 
 F = np.float32
 PAD = 2
@@ -45,10 +45,12 @@ def _from_bits(context, x):
 
 @intrinsic
 def _to_bits(context, x):
-    def generate(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], ir.IntType(32))
+    width = x.bitwidth
 
-    return types.int32(types.float32), generate
+    def generate(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], ir.IntType(width))
+
+    return (types.int32 if width == 32 else types.int64)(x), generate
 
 
 @intrinsic
@@ -250,21 +252,21 @@ def total(x, lo, hi):
     return s
 
 
-@njit(fastmath={"reassoc", "nsz"}, pipeline_class=NoAlias, forceinline=True, _nrt=False)
-def magnitude(x, floor, lo, hi):
-    """The sum of |x|, without what is below `floor`: NaN or inf if something is NaN or +inf."""
-    s = x.dtype.type(0.0)
-    for i in range(lo, hi):
-        s += x.dtype.type(0.0) if x[i] < floor else abs(x[i])
-    return s
-
-
-@strict
+@inner
 def within(x, floor, limit, lo, hi):
     """Whether nothing but what is below `floor` goes beyond the limit."""
-    if magnitude(x, floor, lo, hi) <= limit:  # vectorised, as a maximum is not
-        return True
+    beyond = np.int32(0)  # a count vectorises, an early exit does not
     for i in range(lo, hi):
-        if not (x[i] < floor or abs(x[i]) <= limit):
-            return False
-    return True
+        beyond += np.int32(0) if (x[i] < floor) | (abs(x[i]) <= limit) else np.int32(1)
+    return beyond == 0
+
+
+@inner
+def finite(x, states):
+    """Whether the row is free of NaN and +inf: by its bits, since fast arithmetic is allowed to overlook a NaN."""
+    infinity, impossible = _to_bits(x.dtype.type(np.inf)), _to_bits(x.dtype.type(-np.inf))
+    bad = np.int32(0)
+    for n in range(np.uint64(states)):
+        bits = _to_bits(x[n])
+        bad += np.int32(1) if (bits >= infinity) | ((bits < 0) & (bits > impossible)) else np.int32(0)
+    return bad == 0
