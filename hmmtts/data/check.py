@@ -28,10 +28,10 @@ TOLERANCE = 0.01  # seconds by which a manifest and the file may differ in lengt
 FEWEST = 10  # utterances from which an outlier can be told
 OUTLIER = 5.0  # median absolute deviations, as far as a normal law makes them standard deviations
 FACTOR = 1.6  # and at least this many times faster or slower than the median
-# Peak memory of a training step of the default model, measured on batches of 60 s from 20 to 300 symbols: the
-# sum is within 25 % of it. The model itself and its optimiser come on top.
-CELL_BYTES = 16  # of log_obs, its gradient and what the recursions keep
-SECOND_BYTES = 4_700_000  # of what the networks keep for their backward pass, for a second of speech
+# Peak memory of a training step of the model that conf/ describes, measured on batches of 12 to 60 s with 15 to 300
+# symbols: the sum is 3 % below to 19 % above it. The model itself and its optimiser come on top.
+CELL_BYTES = 10  # of log_obs, its gradient and what the recursions keep
+SECOND_BYTES = 4_200_000  # of what the networks keep for their backward pass, for a second of speech
 
 
 class Options(NamedTuple):

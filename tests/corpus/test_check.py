@@ -186,14 +186,14 @@ def test_fewer_frames_than_states(tmp_path):
 
 
 def test_the_defaults_are_those_of_the_configuration():
-    data = OmegaConf.load(program.folder("conf") / "data" / "default.yaml")
-    features = OmegaConf.load(program.folder("conf") / "features" / "default.yaml")
+    files = ("data/default", "features/default", "aligner/hmm")
+    data, features, aligner = (OmegaConf.load(program.folder("conf") / f"{name}.yaml") for name in files)
     given = signature(verb.run).parameters
     assert given["batch_seconds"].default == HERE.batch_seconds == data.max_seconds
     assert given["batch_items"].default == HERE.batch_items == data.max_items
     assert HERE.buckets == data.bucket_count
     assert given["hop"].default / 1000 == HERE.hop == features.acoustic.hop
-    assert given["states_per_symbol"].default == HERE.states_per_symbol
+    assert given["states_per_symbol"].default == HERE.states_per_symbol == aligner.states_per_symbol
     assert (given["min_seconds"].default, given["max_seconds"].default) == (LIMITS.shortest, LIMITS.longest)
 
 
