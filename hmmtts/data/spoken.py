@@ -2,9 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
-from multiprocessing import get_context
 from pathlib import Path
 
 from lhotse.supervision import AlignmentItem
@@ -19,14 +17,9 @@ log = logging.getLogger(__name__)
 def speak_corpus(
     sentences: Mapping[str, str], folder: Path, language: str, words_per_minute: int = 175
 ) -> list[Utterance]:
-    """`sentences`: id -> text. Writes folder/ID.flac; a sentence without a time for each phone is left out and named.
-
-    espeak-ng gives other samples when it has spoken something before. Hence a fresh process and a fixed order: two
-    runs give the same bytes.
-    """
+    """`sentences`: id -> text. Writes folder/ID.flac; a sentence without a time for each phone is left out and named."""
     folder.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        recorded = process.submit(record, dict(sentences), folder, language, words_per_minute).result()
+    recorded = record(sentences, folder, language, words_per_minute)
     for name, sentence in recorded.items():
         if sentence.refused:
             log.warning("%s is left out: %s", name, sentence.refused)

@@ -1,5 +1,8 @@
 """Speech of espeak-ng with the exact time of every symbol that the frontend gives for the same text."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -33,7 +36,23 @@ class Recorded(NamedTuple):
 def record(
     sentences: Mapping[str, str], folder: Path, language: str, words_per_minute: int
 ) -> dict[str, Recorded]:
-    """Speak every sentence, in order, into folder/ID.flac."""
+    """Speak every sentence into folder/ID.flac.
+
+    espeak-ng gives other samples when it has spoken something before. Hence a fresh process and a fixed order: two
+    runs give the same bytes.
+    """
+    request = json.dumps([dict(sentences), str(folder), language, words_per_minute])
+    command = [sys.executable, "-m", "hmmtts.text.espeak_speech"]
+    answer = subprocess.run(command, input=request, capture_output=True, text=True, encoding="utf-8")
+    if answer.returncode:
+        raise RuntimeError(f"the process that speaks failed with code {answer.returncode}:\n{answer.stderr}")
+    recorded = json.loads(answer.stdout)
+    return {name: Recorded(Transcript(*transcript), *rest) for name, (transcript, *rest) in recorded.items()}
+
+
+def _record(
+    sentences: Mapping[str, str], folder: str, language: str, words_per_minute: int
+) -> dict[str, Recorded]:
     frontend = Espeak(language)
     recorded = {}
     for name, text in sentences.items():
@@ -43,7 +62,7 @@ def record(
         except ValueError as error:
             recorded[name] = Recorded(transcript, [], refused=str(error))
             continue
-        soundfile.write(folder / f"{name}.flac", spoken.samples, spoken.sample_rate, subtype="PCM_16")
+        soundfile.write(Path(folder) / f"{name}.flac", spoken.samples, spoken.sample_rate, subtype="PCM_16")
         recorded[name] = Recorded(transcript, [*spoken.starts, len(spoken.samples)], spoken.sample_rate)
     return recorded
 
@@ -99,3 +118,8 @@ def _silence_before(samples: np.ndarray, floor: int, onset: int) -> int:
     """Where the run of zeros that ends at the onset begins."""
     sounding = np.flatnonzero(samples[floor:onset])
     return floor + int(sounding[-1]) + 1 if len(sounding) else floor
+
+
+if __name__ == "__main__":
+    sys.stdin.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    json.dump(_record(*json.load(sys.stdin)), sys.stdout)  # ASCII

@@ -61,6 +61,13 @@ def marks(transcript: Transcript) -> list[Mark]:
     ]
 
 
+def from_words(words: Sequence[str], spelling: Sequence[Sequence[str]]) -> Transcript:
+    """The transcript of words without pauses, each with its symbols."""
+    symbols = [symbol for spelt in spelling for symbol in spelt]
+    word_of = [index for index, spelt in enumerate(spelling) for _ in spelt]
+    return Transcript(symbols, list(words), word_of)
+
+
 def from_alignment(phones: Sequence[Interval], words: Sequence[Interval]) -> Transcript:
     """The transcript that a corpus with known times gives: a phone belongs to the word that holds its middle."""
     named = [word for word in words if word.symbol not in ("", SILENCE)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hmmtts.text.espeak import Espeak
-from hmmtts.text.espeak_speech import LEAD, speak
+from hmmtts.text.espeak_speech import LEAD, record, speak
 
 pytest.importorskip("espeakng_loader")
 TEXT = "She washed six dishes, at ease."
@@ -49,6 +49,24 @@ def test_a_slower_voice_takes_longer_over_the_same_symbols():
 def test_a_phone_without_a_time_of_its_own_is_refused():
     with pytest.raises(ValueError, match=r"gives 'l' no time of its own at sample \d+ of 'All people\.'"):
         speak("All people.", "en-us", Espeak()("All people."))
+
+
+def test_recording_does_not_depend_on_what_this_process_has_spoken(tmp_path):
+    sentences = {"one": TEXT, "two": "All people.", "three": TEXT}
+    first = record(sentences, tmp_path, "en-us", 175)
+    samples = (tmp_path / "three.flac").read_bytes()
+    speak(TEXT, "en-us", Espeak()(TEXT))
+    assert record(sentences, tmp_path, "en-us", 175) == first
+    assert (tmp_path / "three.flac").read_bytes() == samples
+    assert "no time of its own" in first["two"].refused
+    assert not (tmp_path / "two.flac").exists()
+    assert first["one"].transcript == Espeak()(TEXT)
+    assert len(first["one"].boundaries) == len(first["one"].transcript.symbols) + 1
+
+
+def test_a_failure_of_the_speaking_process_is_told(tmp_path):
+    with pytest.raises(RuntimeError, match=r"failed with code 1:(.|\n)*(No such file|Error opening)"):
+        record({"one": TEXT}, tmp_path / "absent", "en-us", 175)
 
 
 def test_symbols_of_another_frontend_are_refused():

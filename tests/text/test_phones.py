@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from hmmtts.text import Mark, Phones, Transcript, from_alignment, marks
+from hmmtts.text.frontend import from_words
 
 
 def test_separators_and_pauses_end_words():
@@ -18,6 +19,12 @@ def test_separators_and_pauses_end_words():
 def test_empty_text():
     assert Phones()("") == Transcript([], [], [])
     assert marks(Transcript([], [], [])) == []
+
+
+def test_words_with_their_symbols():
+    assert from_words(["hi", "you"], [["h", "aɪ"], ["j", "uː"]]) == Transcript(
+        ["h", "aɪ", "j", "uː"], ["hi", "you"], [0, 0, 1, 1]
+    )
 
 
 class Item(NamedTuple):
