@@ -4,10 +4,15 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from hydra.errors import InstantiationException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from hmmtts.audio.normaliser import Normaliser
+from hmmtts.build import objects
+from hmmtts.build.facts import Facts
+from hmmtts.text.symbols import SymbolTable
 from hmmtts.training.faults import ConfigError
 from hmmtts.training.run_folder import RESUME
 
@@ -59,6 +64,7 @@ def checked(cfg: DictConfig) -> dict:
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key or 'config'}: {str(error).splitlines()[0]}") from error
     assert isinstance(config, dict)
+    missing += [key for key in config["requires"] if config.get(key) is None]
     if missing:
         raise ConfigError(
             "; ".join(f"{key} has no value: add {key}=... to the command line" for key in missing)
@@ -69,7 +75,44 @@ def checked(cfg: DictConfig) -> dict:
             raise ConfigError(f"{rule.key} must be {rule.demand}, got {value!r}")
     for where, node in targets(config):
         check_target(where, node)
+    for key in MADE_FROM_CONFIG:
+        check_parts(key, look_up(config, key))
+    try:
+        objects.model(config, SOME_FACTS, objects.features(config))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"encoder, aligner, duration, decoder or pitch: {error}") from error
     return config
+
+
+# What needs nothing that only the data knows: made once in advance, so that a value that cannot work is refused now.
+MADE_FROM_CONFIG = (
+    "text", "features", "data", "encoder", "aligner", "duration", "pitch", "decoder", "optim", "callbacks", "metrics"
+)  # fmt: skip
+
+
+# Any two symbols, so that the model can be built once before the data is known.
+SOME_FACTS = Facts(
+    symbols=SymbolTable(("_", "a", "b")),
+    mel=Normaliser((0.0,), (1.0,)),
+    acoustic=Normaliser((0.0,), (1.0,)),
+    speakers=("",),
+    languages=("",),
+    frames_per_symbol=10.0,
+)
+
+
+def check_parts(where: str, node: Any) -> None:
+    if not isinstance(node, dict):
+        return
+    if "_target_" not in node:
+        for key, value in node.items():
+            check_parts(f"{where}.{key}", value)
+        return
+    try:
+        objects.make(node)
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        raise ConfigError(f"{where}: {cause}") from error
 
 
 def look_up(config: dict, key: str) -> Any:

@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from rich.console import Console
@@ -16,7 +17,7 @@ CHATTY = ("lightning", "lightning.pytorch", "lightning.fabric", "matplotlib", "n
 def logging_to(path: Path) -> Iterator[None]:
     """Both handlers for as long as the run lasts, and nothing of the caller's logging changed after it."""
     root = logging.getLogger()
-    terminal = RichHandler(console=Console(stderr=True), show_path=False, show_level=False, markup=False)
+    terminal = _to_terminal()
     terminal.setFormatter(logging.Formatter("%(message)s"))
     file = logging.FileHandler(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -39,6 +40,20 @@ def logging_to(path: Path) -> Iterator[None]:
         root.setLevel(level)
         for name, before in levels.items():
             logging.getLogger(name).setLevel(before)
+
+
+@cache
+def of_terminal(stderr: bool = True) -> Console:
+    """One console for lines and progress bar, so that they do not write into each other."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=150)
+
+
+def _to_terminal() -> logging.Handler:
+    console = of_terminal()
+    if not console.is_terminal:
+        return logging.StreamHandler()
+    return RichHandler(console=console, show_path=False, show_level=False, show_time=False, markup=False)
 
 
 def _expected() -> None:

@@ -15,9 +15,9 @@ class Health(NamedTuple):
 
     nats_per_frame: float  # -log p / frames
     entropy: float  # of the state posterior of a frame, in nats: 0 is certain
-    brief_states: float  # share of states that last one frame or less
+    shortest: float  # share of symbols whose states last one frame each: they could not be any shorter
     diagonality: (
-        float  # 1 when every symbol's middle lies where uniform durations put it, 0 half an utterance away
+        float  # 1: every symbol's middle lies where uniform durations put it; 0: half an utterance away
     )
     boundary_shift_ms: float  # mean move of the symbols' starts since the last validation
     floored: float  # share of deviations within 1 % of their floor
@@ -34,9 +34,12 @@ def entropy(posterior: Float[Tensor, "b u n"], frames: Int[Tensor, "b"]) -> Floa
     return torch.where(real, each, 0.0).sum(1) / frames
 
 
-def brief_states(durations: Float[Tensor, "b n"], states: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
-    real = torch.arange(durations.shape[1], device=states.device) < states[:, None]
-    return ((durations <= 1) & real).sum(1) / states
+def shortest(
+    durations: Float[Tensor, "b n"], symbols: Int[Tensor, "b"], per_symbol: int
+) -> Float[Tensor, "b"]:
+    whole = durations.unflatten(1, (-1, per_symbol)).sum(2)
+    real = torch.arange(whole.shape[1], device=symbols.device) < symbols[:, None]
+    return ((whole <= per_symbol) & real).sum(1) / symbols
 
 
 def diagonality(durations: Float[Tensor, "b n"], states: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
@@ -49,21 +52,18 @@ def diagonality(durations: Float[Tensor, "b n"], states: Int[Tensor, "b"]) -> Fl
 
 
 def measure(
-    alignment: Alignment,
-    frames: Int[Tensor, "b"],
-    states: Int[Tensor, "b"],
-    floored: float = NAN,
-    leave: float = NAN,
+    alignment: Alignment, frames: Int[Tensor, "b"], symbols: Int[Tensor, "b"], per_symbol: int
 ) -> Health:
-    """Of one batch; the shift of boundaries is the caller's, who knows the validation before."""
+    """Of one batch. The shift of boundaries is the caller's, who knows the validation before, and so is what only a
+    Gaussian HMM has."""
     return Health(
         nats_per_frame=float(-(alignment.log_likelihood / frames).mean()),
         entropy=float(entropy(alignment.posterior, frames).mean()),
-        brief_states=float(brief_states(alignment.durations, states).mean()),
-        diagonality=float(diagonality(alignment.durations, states).mean()),
+        shortest=float(shortest(alignment.durations, symbols, per_symbol).mean()),
+        diagonality=float(diagonality(alignment.durations, symbols * per_symbol).mean()),
         boundary_shift_ms=NAN,
-        floored=floored,
-        leave=leave,
+        floored=NAN,
+        leave=NAN,
     )
 
 
@@ -82,9 +82,10 @@ def verdict(health: Health, flat_nats: float, step: int) -> str:
         causes.append(
             "most frames could belong to several states: train longer, or take fewer states per symbol"
         )
-    if health.brief_states > 0.6:
+    if health.shortest > 0.3:
         causes.append(
-            "most states last one frame: too many states per symbol for this hop, or text that is longer than the speech"
+            f"{100 * health.shortest:.0f} % of the symbols are as short as their states allow: too many states per symbol "
+            "for this hop, or a text that is longer than the speech"
         )
     if health.floored > 0.5:
         causes.append(
@@ -98,5 +99,5 @@ def verdict(health: Health, flat_nats: float, step: int) -> str:
     )
     return (
         f"alignment formed at step {step}, {settled}: {gain:.1f} nats a frame better than no alignment, "
-        f"posterior entropy {health.entropy:.2f} nats, {100 * health.brief_states:.0f} % of states last one frame"
+        f"posterior entropy {health.entropy:.2f} nats, {100 * health.shortest:.0f} % of the symbols as short as can be"
     )

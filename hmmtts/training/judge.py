@@ -66,8 +66,8 @@ class Judge:
         self.alignment.update(Spans(batch.starts, batch.ends), found, batch.symbols, speech, seconds)
         predicted = synthesize(model, batch).durations
         self.durations.update(batch.ends - batch.starts, predicted, batch.symbols, speech)
-        states = batch.symbols * model.aligner.states_per_symbol
-        health = measure(aligned.alignment, batch.acoustic_frames, states)
+        per_symbol = model.aligner.states_per_symbol
+        health = measure(aligned.alignment, batch.acoustic_frames, batch.symbols, per_symbol)
         self.measured.append(
             health._replace(boundary_shift_ms=self._shift(batch, found), **inside(model, batch))
         )

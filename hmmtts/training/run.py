@@ -11,7 +11,6 @@ import torch
 import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from rich.console import Console
 
 from hmmtts.build import checkpoint, objects
 from hmmtts.build.bundle import Bundle, weights
@@ -65,7 +64,9 @@ def run(config: dict) -> dict:
         else:
             metrics = _live(config, folder)
             write_json(folder.metrics, metrics)
-        print_table(rows(metrics["best"], metrics["definitions"], config["bars"]), Console())
+        print_table(
+            rows(metrics["best"], metrics["definitions"], config["bars"]), console.of_terminal(stderr=False)
+        )
         log.info("%s: checkpoints, TensorBoard events, metrics.json and report.html", folder.path)
         return metrics
 
@@ -190,7 +191,7 @@ def _facts(train: Survey) -> Facts:
 def _task(config: dict, bundle: Bundle) -> Task:
     return Task(
         model=bundle.model,
-        weights=config["loss"],
+        weights=config["loss"]["weights"],
         optimizer=objects.make(config["optim"]["optimizer"]),
         schedule=objects.make(config["optim"]["schedule"]),
         judge=Judge(bundle),

@@ -4,12 +4,14 @@ import math
 
 
 class WarmupCosine:
-    """Linear over `warmup` steps, then a cosine down to `floor` at `steps`, which is the length of the training."""
+    """Linear over `warmup`, a share of all steps, then a cosine down to `floor` at `steps`, the length of the training."""
 
-    def __init__(self, warmup: int, steps: int, floor: float = 0.01):
-        if not 0 <= warmup < steps:
-            raise ValueError(f"warmup must be at least 0 and below steps={steps}, got {warmup}")
-        self.warmup = warmup
+    def __init__(self, warmup: float, steps: int, floor: float = 0.01):
+        if not 0 <= warmup < 1:
+            raise ValueError(
+                f"warmup must be a share of the steps, at least 0 and below 1, got {warmup}: try 0.05"
+            )
+        self.warmup = round(warmup * steps)
         self.steps = steps
         self.floor = floor
 

@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -14,6 +13,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from hmmtts.training.console import of_terminal
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class ProgressBar(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._last_line = time.monotonic()
-        console = Console(stderr=True)
+        console = of_terminal()
         if trainer.is_global_zero and console.is_terminal:
             columns = (
                 "{task.description}",
