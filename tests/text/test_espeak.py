@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from hmmtts.data.alignment import read_textgrid
 from hmmtts.text import NO_WORD, SymbolTable, from_alignment
 from hmmtts.text.espeak import Espeak
 from hmmtts.text.espeak_library import INSTALL, LONGEST_PATH, _loader, _short, clauses, languages, speech
@@ -331,6 +330,8 @@ def test_words_own_the_phones_that_the_synthesiser_speaks_during_them(corpus, la
 
     Not every phone can agree: 73 of 5,098 there stand at the edge of the wrong word ("he" begins after its h).
     """
+
+    from hmmtts.data.alignment import read_textgrid  # heavy: not in the workers of the tests above
 
     def letters(word):
         return "".join(filter(str.isalnum, word.casefold()))
