@@ -51,6 +51,8 @@ def outputs(model: NeuralHMM, cells: Tensor, x: Tensor, kept: Tensor) -> Tensor:
         arguments = (a[None],) if state is None else (a[None], state)
         state = torch.func.functional_call(cell, weights, arguments)
         h = state[0][0]
-        rows.append([model.outputs.last(functional.relu(model.outputs.first(torch.cat([h, e])))) for e in cells])
+        rows.append(
+            [model.outputs.last(functional.relu(model.outputs.first(torch.cat([h, e])))) for e in cells]
+        )
         before = x[t]
     return torch.stack([torch.stack(row) for row in rows])

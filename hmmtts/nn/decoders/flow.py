@@ -31,7 +31,9 @@ class Flow(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         if bins % 2:
-            raise ValueError(f"bins must be even: a pair of frames is cut in halves of whole groups; got {bins}")
+            raise ValueError(
+                f"bins must be even: a pair of frames is cut in halves of whole groups; got {bins}"
+            )
         self.blocks = nn.ModuleList()
         for _ in range(blocks):
             coupling = Coupling(2 * bins, width, kernel, layers, dropout)
@@ -58,9 +60,7 @@ class Flow(nn.Module):
         present = mask(frames // 2, pairs.shape[1])
         for block in reversed(self.blocks):
             pairs = block.inverse(pairs, present)
-        return torch.where(
-            paired[..., None], _unsqueeze(pairs, z.shape[1]), self.single.inverse(z, last)
-        )
+        return torch.where(paired[..., None], _unsqueeze(pairs, z.shape[1]), self.single.inverse(z, last))
 
 
 class ActNorm(nn.Module):
@@ -81,7 +81,9 @@ class ActNorm(nn.Module):
         if not self.training or bool(self.seen):
             return
         rows = x[real].double()
-        sums = torch.stack([rows.sum(0), rows.square().sum(0), torch.full_like(self.shift.double(), len(rows))])
+        sums = torch.stack(
+            [rows.sum(0), rows.square().sum(0), torch.full_like(self.shift.double(), len(rows))]
+        )
         if distributed.is_available() and distributed.is_initialized():
             distributed.all_reduce(sums)
         count = sums[2].clamp(min=1)
@@ -199,9 +201,7 @@ def _unsqueeze(pairs: Float[Tensor, "b y k"], frames: int) -> Float[Tensor, "b t
     return nn.functional.pad(x, (0, 0, 0, frames - x.shape[1]))
 
 
-def _last_and_paired(
-    frames: Int[Tensor, "b"], size: int
-) -> tuple[Bool[Tensor, "b t"], Bool[Tensor, "b t"]]:
+def _last_and_paired(frames: Int[Tensor, "b"], size: int) -> tuple[Bool[Tensor, "b t"], Bool[Tensor, "b t"]]:
     """The last frame of an odd number, and all that have another beside them."""
     paired = mask(frames // 2 * 2, size)
     return mask(frames, size) & ~paired, paired

@@ -42,7 +42,9 @@ class NeuralHMM(nn.Module):
         if backward not in ("posterior", "checkpoint"):
             raise ValueError(f"backward must be posterior or checkpoint, got {backward!r}")
         if not 0 <= threshold < 1:
-            raise ValueError(f"threshold must be at least 0 and less than 1, got {threshold}: it is a probability")
+            raise ValueError(
+                f"threshold must be at least 0 and less than 1, got {threshold}: it is a probability"
+            )
         self.backward, self.threshold = backward, threshold
         self.memory = Memory(bins, prenet, memory, dropout)
         self.outputs = Outputs(memory, cell, bins, hidden, floor, frames_per_state)
@@ -76,9 +78,7 @@ class NeuralHMM(nn.Module):
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             net = self.net(cells, x, frames, states, kept)
             chosen = posterior_backward.reachable(frames, states, x.shape[1], cells.shape[1])
-            log_obs, leave = posterior_backward.scores(
-                net.at(net.x.dtype), chosen, self.outputs.floor
-            )
+            log_obs, leave = posterior_backward.scores(net.at(net.x.dtype), chosen, self.outputs.floor)
             return log_obs, hmm.left_to_right_from_logits(leave)
 
     def net(

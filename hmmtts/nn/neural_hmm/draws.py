@@ -17,7 +17,9 @@ BLOCK = 64  # frames drawn at a time; another number gives other draws
 def keys(ids: Int[Tensor, "b s"], symbols: Int[Tensor, "b"], seed: int) -> list[int]:
     """One key per utterance, from the seed and its symbols."""
     rows = zip(ids.cpu(), symbols.tolist(), strict=True)
-    return [zlib.crc32(row[:count].to(torch.int32).numpy().tobytes(), seed & 0xFFFFFFFF) for row, count in rows]
+    return [
+        zlib.crc32(row[:count].to(torch.int32).numpy().tobytes(), seed & 0xFFFFFFFF) for row, count in rows
+    ]
 
 
 class Frame(NamedTuple):
@@ -48,7 +50,9 @@ def frame_by_frame(
     sounds = [torch.Generator().manual_seed(~key & 0xFFFFFFFF) for key in keys]
     while True:
         kept = torch.stack([_kept(generator, prenet, dropout) for generator in dropouts], 1).to(like.device)
-        noise = torch.stack([torch.randn(BLOCK, bins, generator=generator) for generator in sounds], 1).to(like)
+        noise = torch.stack([torch.randn(BLOCK, bins, generator=generator) for generator in sounds], 1).to(
+            like
+        )
         chance = torch.stack([torch.rand(BLOCK, generator=generator) for generator in sounds], 1).to(like)
         yield from map(Frame, kept, noise, chance)
 

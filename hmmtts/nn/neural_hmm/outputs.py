@@ -33,7 +33,9 @@ class Outputs(nn.Module):
                 f"floor must lie between 0 and 1, the deviation of the normalised mel, got {floor}"
             )
         if frames_per_state <= 1:
-            raise ValueError(f"frames_per_state must be more than 1, got {frames_per_state}: no state lasts less")
+            raise ValueError(
+                f"frames_per_state must be more than 1, got {frames_per_state}: no state lasts less"
+            )
         self.memory, self.bins, self.floor = memory, bins, floor
         self.first = nn.Linear(memory + cell, hidden)
         self.last = nn.Linear(hidden, 2 * bins + 1)

@@ -124,9 +124,7 @@ class _LogLikelihood(torch.autograd.Function):
             result = hmm.log_likelihood(log_obs, hmm.left_to_right_from_logits(leave), frames, states)
             gamma, by_leave = torch.autograd.grad(result.sum(), (log_obs, leave))
         worth = pairs(chosen & (gamma > threshold))  # |by_leave| is at most gamma
-        ctx.save_for_backward(
-            *net, gamma.flatten()[worth.place], by_leave.flatten()[worth.place], *worth
-        )
+        ctx.save_for_backward(*net, gamma.flatten()[worth.place], by_leave.flatten()[worth.place], *worth)
         ctx.floor = floor
         return result.detach()
 
