@@ -35,4 +35,5 @@ clean:  ## remove the environment
 $(READY): pyproject.toml scripts/install.py
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) scripts/install.py dev
+	$(VENV)/bin/hmmtts doctor --warm
 	touch $(READY)

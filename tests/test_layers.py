@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     {"hmmtts.cli"},
     {"hmmtts.training"},
-    {"hmmtts.align", "hmmtts.bench"},
+    {"hmmtts.align", "hmmtts.bench", "hmmtts.machine"},
     {"hmmtts.build"},
     {"hmmtts.model", "hmmtts.data", "hmmtts.export"},
     {"hmmtts.nn", "hmmtts.metrics"},

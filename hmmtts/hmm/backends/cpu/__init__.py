@@ -27,22 +27,23 @@ LOST = {torch.float32: 1e-9 / 1e-38, torch.float64: 1e-15 / 1e-307}
 
 
 def log_likelihood(problem: Problem) -> Float[Tensor, "b"]:
-    _compile_once()
+    make_ready()
     return _forward_backward(problem, LIKELIHOOD).log_likelihood
 
 
 def forward_backward(problem: Problem, counts: bool) -> ForwardBackward:
-    _compile_once()
+    make_ready()
     return _forward_backward(problem, COUNTS if counts else POSTERIORS)
 
 
 def viterbi(problem: Problem) -> Viterbi:
-    _compile_once()
+    make_ready()
     return _viterbi(problem)
 
 
 @cache
-def _compile_once() -> None:
+def make_ready() -> None:
+    """Compile the kernels unless that was done before, by whichever process."""
     warm(compile_all)
 
 

@@ -25,7 +25,7 @@ RESCALE = 8  # frames between corrections of the posteriors' rounding drift
 LARGEST_SCORE = F(1.0e5)  # |score| of one cell that is split exactly
 # Rounding adds about 1e-7 nats a frame, at random: where log Z is smaller than this times the root of the frames,
 # that is more than 1e-8 of it.
-SMALL_LOG_Z = 20.0
+SMALL_LOG_Z = 12.0
 
 
 @kernel
