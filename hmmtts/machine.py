@@ -50,7 +50,10 @@ def backends() -> Facts:
     from hmmtts.hmm.backends.contract import Problem
 
     for name in NAMES:
-        device = "cuda" if name == "gpu" and torch.cuda.is_available() else "cpu"
+        device = "cuda" if name == "gpu" else "cpu"
+        if device == "cuda" and not torch.cuda.is_available():
+            yield f"backend {name}", "off: no CUDA device"
+            continue
         try:
             sure = left_to_right(torch.full((1, 3), -torch.inf, device=device))
             lengths = torch.tensor([3])

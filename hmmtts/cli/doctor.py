@@ -15,6 +15,7 @@ def run(
     import platform
 
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from hmmtts import __version__, machine
@@ -29,6 +30,6 @@ def run(
     )
     for section in (machine.packages, machine.extras, machine.backends, machine.devices, machine.limits):
         for name, value in section():
-            table.add_row(name, value)
+            table.add_row(name, escape(value))
         table.add_section()
     Console().print(table)
