@@ -2,7 +2,7 @@
 
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ class Times(NamedTuple):
     wall: float
 
 
-def interleave(calls: dict[str, Callable[[], object]], seconds: float, rounds: int) -> dict[str, Times]:
+def interleave(calls: Mapping[str, Callable[[], object]], seconds: float, rounds: int) -> dict[str, Times]:
     """Call each in turn, `rounds` times or until `seconds` are over; what takes long is called less often."""
     samples: dict[str, list[Times]] = {name: [] for name in calls}
     start = time.perf_counter()

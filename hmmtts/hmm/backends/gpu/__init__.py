@@ -4,7 +4,7 @@ Tensors on the CPU are taken where TRITON_INTERPRET=1 was set before Triton was 
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import torch
 from jaxtyping import Float
@@ -22,20 +22,23 @@ from hmmtts.hmm.backends.gpu import best_path, dense, left_to_right
 
 name = "gpu"
 
-TILE = 4096  # cells of a matrix at a time: what the registers of one program hold
+TILE = 2048  # cells of a matrix at a time: what the registers of one program hold
 
 
 def log_likelihood(problem: Problem) -> Float[Tensor, "b"]:
-    return _solver(problem).forward(keep=False).log_z()
+    with torch.cuda.device_of(problem.log_obs):
+        return _solver(problem).forward(keep=False).log_z()
 
 
 def forward_backward(problem: Problem, counts: bool) -> ForwardBackward:
-    solver = _solver(problem)
-    return solver.backward(solver.forward(keep=True), counts)
+    with torch.cuda.device_of(problem.log_obs):
+        solver = _solver(problem)
+        return solver.backward(solver.forward(keep=True), counts)
 
 
 def viterbi(problem: Problem) -> Viterbi:
-    return _solver(problem).viterbi()
+    with torch.cuda.device_of(problem.log_obs):  # Triton launches on the current device
+        return _solver(problem).viterbi()
 
 
 class Forward(NamedTuple):
@@ -47,9 +50,10 @@ class Forward(NamedTuple):
     z_e: Tensor
 
     def log_z(self) -> Float[Tensor, "b"]:
-        return (self.z_e + self.z_m.double().log2()) * math.log(2)
+        return (self.z_e + self.z_m.log2()) * math.log(2)
 
 
+@final
 class LeftToRightSolver:
     def __init__(self, problem: Problem, topology: LeftToRight) -> None:
         self.log_obs, self.device = problem.log_obs.detach().contiguous(), problem.log_obs.device
@@ -58,10 +62,12 @@ class LeftToRightSolver:
         self.shape, self.per_frame, self.skips = arcs[0].shape, topology.stay.ndim == 3, len(arcs) == 3
         self.arcs = [*arcs, arcs[0]][:3]  # a pointer for the skips that are not there
         self.grid = (len(self.log_obs),)
+        block = triton.next_power_of_2(self.log_obs.shape[2])
         self.options: dict[str, Any] = {
             "PER_FRAME": self.per_frame,
             "SKIPS": self.skips,
-            **_block(self.log_obs.shape[2]),
+            "BLOCK": block,
+            "num_warps": _warps(block, 2),
         }
 
     def forward(self, keep: bool) -> Forward:
@@ -73,7 +79,7 @@ class LeftToRightSolver:
         posterior = torch.zeros_like(self.log_obs)
         taken = [posterior.new_zeros(self.shape if counts else 1) for _ in self.arcs]
         left_to_right.backward[self.grid](
-            *self._inputs(), *result, *self._sizes(), posterior, *taken, COUNT=counts, **self.options
+            *self._inputs(), *result[:2], *self._sizes(), posterior, *taken, COUNT=counts, **self.options
         )
         kinds = taken if self.skips else taken[:2]
         return ForwardBackward(result.log_z(), posterior, LeftToRight(*kinds) if counts else None)
@@ -93,6 +99,7 @@ class LeftToRightSolver:
         return self.log_obs.shape[1], self.log_obs.shape[2]
 
 
+@final
 class DenseSolver:
     def __init__(self, problem: Problem, topology: Dense) -> None:
         self.log_obs = problem.log_obs.detach().contiguous()
@@ -106,8 +113,9 @@ class DenseSolver:
         )
         self.grid = (len(self.log_obs),)
         self.sizes = self.log_obs.shape[1], self.log_obs.shape[2]
-        self.options = _block(self.sizes[1])
-        self.options["ROWS"] = min(self.options["BLOCK"], max(1, TILE // self.options["BLOCK"]))
+        block = triton.next_power_of_2(self.sizes[1])
+        rows = min(block, max(1, TILE // block))
+        self.options = {"BLOCK": block, "ROWS": rows, "num_warps": _warps(rows * block, 8)}
 
     def forward(self, keep: bool) -> Forward:
         result = _empty_forward(self.log_obs, keep)
@@ -119,17 +127,18 @@ class DenseSolver:
 
     def backward(self, result: Forward, counts: bool) -> ForwardBackward:
         posterior = torch.zeros_like(self.log_obs)
-        worth = _empty_forward(self.log_obs, counts)[:2]
+        worth = _doubles(self.log_obs, 2, self.log_obs.shape if counts else (1,))
+        scales = _doubles(self.log_obs, 2, self.log_obs.shape[:2] if counts else (1,))
         dense.backward[self.grid](
-            self.log_obs, *_cells(self.transition.T.contiguous()), self.final, self.frames, *result, *self.sizes,
-            posterior, *worth, COUNT=counts, **self.options,
+            self.log_obs, *_cells(self.transition.T.contiguous()), self.final, self.frames, *result[:2],
+            *self.sizes, posterior, *worth, *scales, COUNT=counts, **self.options,
         )  # fmt: skip
         taken = None
         if counts:
             b, k = self.grid[0], self.sizes[1]
             arcs = posterior.new_empty(b, k, k)
             dense.count[b, triton.cdiv(k, self.options["ROWS"])](
-                *_cells(self.transition), self.frames, *result[:2], *worth, *result[2:], *self.sizes, arcs,
+                *_cells(self.transition), self.frames, *result[:2], *worth, *scales, *self.sizes, arcs,
                 **self.options,
             )  # fmt: skip
             last = posterior[torch.arange(b, device=posterior.device), self.frames - 1]
@@ -158,30 +167,25 @@ def _solver(problem: Problem) -> LeftToRightSolver | DenseSolver:
     return DenseSolver(problem, problem.topology)
 
 
-def _block(width: int) -> dict[str, int]:
-    block = triton.next_power_of_2(width)
-    # A few cells per thread: more threads would only wait for each other at every frame.
-    return {"BLOCK": block, "num_warps": min(8, max(1, block // 64))}
+def _warps(cells: int, each: int) -> int:
+    """Threads for so many cells, several to each: more would only wait for one another at every frame."""
+    return min(8, max(1, cells // (32 * each)))
 
 
 def _empty_forward(log_obs: Tensor, keep: bool) -> Forward:
-    b = len(log_obs)
     cells = log_obs.shape if keep else (1,)
-    return Forward(
-        log_obs.new_empty(cells),
-        log_obs.new_empty(cells, dtype=torch.float64),
-        log_obs.new_empty(b),
-        log_obs.new_empty(b, dtype=torch.float64),
-    )
+    return Forward(*_doubles(log_obs, 2, cells), *_doubles(log_obs, 2, log_obs.shape[:1]))
+
+
+def _doubles(like: Tensor, count: int, shape: tuple[int, ...]) -> list[Tensor]:
+    return [like.new_empty(shape, dtype=torch.float64) for _ in range(count)]
 
 
 def _cells(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Mantissas and exponents, both in the precision of the scores, of a matrix that every frame reads."""
+    """Mantissas, and exponents in the precision of the scores, of a matrix that every frame reads."""
     y = scores.double() / math.log(2)
-    e = (y + 0.5).floor()
-    never = y == -math.inf
-    m = torch.where(never, 0.0, torch.exp2(y - torch.where(never, 0.0, e)))
-    return m.to(scores.dtype), e.to(scores.dtype)
+    e = y.floor()
+    return torch.exp2(y - e.clamp(min=-1e307)), e.to(scores.dtype)
 
 
 def _ends(log_obs: Tensor) -> tuple[Tensor, Tensor]:

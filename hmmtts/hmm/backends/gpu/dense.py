@@ -1,15 +1,15 @@
 # mypy: ignore-errors
 """Dense forward-backward: one program per utterance, a matrix-vector product of cells per frame.
 
-Letters: b utterances, t frames, k states. Matrices come as cells (m, e)[k k] in the precision of the input and are read
-in tiles of ROWS rows; BLOCK is a power of two of at least k. Sums are exact whatever the spread of the terms (each
+Letters: b utterances, t frames, k states. Matrices come as cells (m, e)[k k] and are read in tiles of ROWS rows;
+BLOCK is a power of two of at least k. Sums are exact whatever the spread of the terms (each
 column has its own exponent), which tensor cores cannot do: this is meant for models of up to a few hundred states.
 """
 
 import triton
 import triton.language as tl
 
-from hmmtts.hmm.backends.gpu.cells import LOWEST, add, from_score, normal, power, share
+from hmmtts.hmm.backends.gpu.cells import LOWEST, add, from_score, normal, power, scale
 
 
 @triton.jit
@@ -29,7 +29,7 @@ def _product(m, e, matrix_m, matrix_e, k, ROWS: tl.constexpr, BLOCK: tl.constexp
         arc_m, arc_e = _row(matrix_m, matrix_e, i[:, None], j[None, :], k)
         term_e = tl.gather(e, i, 0)[:, None] + arc_e
         top = tl.maximum(tl.max(term_e, 0), LOWEST)
-        terms = tl.gather(m, i, 0)[:, None] * arc_m * power(term_e - top[None, :], m.dtype)
+        terms = tl.gather(m, i, 0)[:, None] * arc_m * power(term_e - top[None, :])
         sum_m, sum_e = normal(*add(sum_m, sum_e, tl.sum(terms, 0), top))
     return sum_m, sum_e
 
@@ -61,44 +61,47 @@ def forward(
     end_m, end_e = from_score(tl.load(final + j, mask=real, other=float("-inf")))
     m, e = m * end_m, e + end_e
     top = tl.maximum(tl.max(e, 0), LOWEST)
-    tl.store(z_m + b, tl.sum(m * power(e - top, m.dtype), 0))
+    tl.store(z_m + b, tl.sum(m * power(e - top), 0))
     tl.store(z_e + b, top)
 
 
 @triton.jit
 def backward(
     log_obs, transposed_m, transposed_e, final, frames,
-    alpha_m, alpha_e, z_m, z_e, longest, k,
-    posterior, worth_m, worth_e,
+    alpha_m, alpha_e, longest, k,
+    posterior, worth_m, worth_e, frame_by, frame_top,
     COUNT: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Posteriors, and (COUNT) what an arc into each state is worth: emission and all that follows it [b t k]."""
+    """Posteriors, and for `count` what an arc into each state is worth (emission and all that follows it) [b t k], and
+    the scales of the frames [b t].
+
+    Each frame is divided by its own sum, not by Z: right also where scores of 1e30 leave the exponents no digits.
+    """
     b = tl.program_id(0).to(tl.int64)
     j = tl.arange(0, BLOCK)
     T = tl.load(frames + b)
     real = j < k
     start = b * longest * k + j
-    total_m, total_e = tl.load(z_m + b), tl.load(z_e + b)
     m, e = from_score(tl.load(final + j, mask=real, other=float("-inf")))  # beta
     for back in range(0, T):
         t = T - 1 - back
         a_m = tl.load(alpha_m + start + t * k, mask=real, other=0.0)
         a_e = tl.load(alpha_e + start + t * k, mask=real, other=float("-inf"))
-        gamma = share(a_m * m, a_e + e, total_m, total_e)
-        drift = tl.sum(gamma, 0)
-        drift = tl.where(drift > 0, drift, 1.0)
-        tl.store(posterior + start + t * k, gamma / drift, mask=real)
+        by, top = scale(a_m * m, a_e + e)
+        tl.store(posterior + start + t * k, a_m * m * by * power(a_e + e - top), mask=real)
         x_m, x_e = from_score(tl.load(log_obs + start + t * k, mask=real, other=float("-inf")))
         m, e = normal(m * x_m, e + x_e)
         if COUNT:
-            tl.store(worth_m + start + t * k, m / drift, mask=real)
+            tl.store(worth_m + start + t * k, m, mask=real)
             tl.store(worth_e + start + t * k, e, mask=real)
+            tl.store(frame_by + b * longest + t, by)
+            tl.store(frame_top + b * longest + t, top)
         m, e = _product(m, e, transposed_m, transposed_e, k, ROWS, BLOCK)
 
 
 @triton.jit
 def count(
-    transition_m, transition_e, frames, alpha_m, alpha_e, worth_m, worth_e, z_m, z_e, longest, k, arcs,
+    transition_m, transition_e, frames, alpha_m, alpha_e, worth_m, worth_e, frame_by, frame_top, longest, k, arcs,
     ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Expected counts [b k k]; a program per utterance and tile of rows."""
@@ -107,7 +110,6 @@ def count(
     j = tl.arange(0, BLOCK)
     T = tl.load(frames + b)
     start = b * longest * k
-    total_m, total_e = tl.load(z_m + b), tl.load(z_e + b)
     arc_m, arc_e = _row(transition_m, transition_e, i[:, None], j[None, :], k)
     taken = tl.zeros((ROWS, BLOCK), tl.float64)
     for t in range(1, T):
@@ -116,7 +118,8 @@ def count(
         a_e = tl.load(alpha_e + before, mask=i < k, other=float("-inf"))
         w_m = tl.load(worth_m + after, mask=j < k, other=0.0)
         w_e = tl.load(worth_e + after, mask=j < k, other=float("-inf"))
-        m, e = a_m[:, None] * arc_m * w_m[None, :], a_e[:, None] + arc_e + w_e[None, :]
-        taken += share(m, e, total_m, total_e).to(tl.float64)
+        by, top = tl.load(frame_by + b * longest + t - 1), tl.load(frame_top + b * longest + t - 1)
+        e = (a_e - top)[:, None] + arc_e + w_e[None, :]
+        taken += (a_m * by)[:, None] * arc_m * w_m[None, :] * power(e)
     inside = (i[:, None] < k) & (j[None, :] < k)
     tl.store(arcs + b * k * k + i[:, None] * k + j[None, :], taken, mask=inside)

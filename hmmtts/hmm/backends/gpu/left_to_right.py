@@ -8,7 +8,7 @@ least n. Rows are loaded one frame ahead of their use, since the recursion itsel
 import triton
 import triton.language as tl
 
-from hmmtts.hmm.backends.gpu.cells import add, from_score, normal, share, shifted
+from hmmtts.hmm.backends.gpu.cells import add, from_score, normal, power, scale, shifted
 
 
 @triton.jit
@@ -67,18 +67,20 @@ def forward(
 @triton.jit
 def backward(
     log_obs, stay, move, skip, frames, states,
-    alpha_m, alpha_e, z_m, z_e, longest, width,
+    alpha_m, alpha_e, longest, width,
     posterior, stays, moves, skips,
     PER_FRAME: tl.constexpr, SKIPS: tl.constexpr, COUNT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Posteriors and (COUNT) expected counts shaped as the arcs, of real frames and states only."""
+    """Posteriors and (COUNT) expected counts shaped as the arcs, of real frames and states only.
+
+    Each frame is divided by its own sum, not by Z: right also where scores of 1e30 leave the exponents no digits.
+    """
     b = tl.program_id(0).to(tl.int64)
     n = tl.arange(0, BLOCK)
     T, S = tl.load(frames + b), tl.load(states + b)
     real = n < S
     last = n == S - 1
     start = b * longest * width + n
-    total_m, total_e = tl.load(z_m + b), tl.load(z_e + b)
     stay_m, stay_e = _arc(stay, b, 0, longest, width, n, real, PER_FRAME)
     move_m, move_e = _arc(move, b, T - 1, longest, width, n, real, PER_FRAME)
     if SKIPS:
@@ -87,17 +89,14 @@ def backward(
     m, e = tl.where(last, move_m, 0.0), tl.where(last, move_e, float("-inf"))  # beta
     a_m = tl.load(alpha_m + start + (T - 1) * width, mask=real, other=0.0)
     a_e = tl.load(alpha_e + start + (T - 1) * width, mask=real, other=float("-inf"))
-    gamma = share(a_m * m, a_e + e, total_m, total_e)
-    # The rounding of T frames is common to all states: dividing by their sum takes it out again.
-    drift = tl.sum(gamma, 0)
-    drift = tl.where(drift > 0, drift, 1.0)
-    tl.store(posterior + start + (T - 1) * width, gamma / drift, mask=real)
+    by, top = scale(a_m * m, a_e + e)
+    gamma = a_m * m * by * power(a_e + e - top)
+    tl.store(posterior + start + (T - 1) * width, gamma, mask=real)
     if COUNT:
-        left = tl.where(last, 1.0, 0.0).to(tl.float64)  # every path ends so
-        left = tl.where(total_m > 0, left, 0.0)
-        stay_sum, move_sum, skip_sum = tl.zeros_like(left), left, tl.zeros_like(left)
+        # Every path ends by leaving the last state.
+        stay_sum, move_sum, skip_sum = tl.zeros_like(gamma), gamma, tl.zeros_like(gamma)
         if PER_FRAME:
-            tl.store(moves + start + (T - 1) * width, left, mask=real)
+            tl.store(moves + start + (T - 1) * width, gamma, mask=real)
 
     for back in range(1, T):
         t = T - 1 - back
@@ -119,25 +118,23 @@ def backward(
             skipped_m, skipped_e = skipped_m * skip_m, skipped_e + skip_e
             sum_m, sum_e = add(sum_m, sum_e, skipped_m, skipped_e)
         m, e = normal(sum_m, sum_e)
-        gamma = share(a_m * m, a_e + e, total_m, total_e)
-        drift = tl.sum(gamma, 0)
-        drift = tl.where(drift > 0, drift, 1.0)
-        tl.store(posterior + start + t * width, gamma / drift, mask=real)
+        by, top = scale(a_m * m, a_e + e)
+        tl.store(posterior + start + t * width, a_m * m * by * power(a_e + e - top), mask=real)
         if COUNT:
-            stay_part = share(a_m * stayed_m, a_e + stayed_e, total_m, total_e) / drift
-            move_part = share(a_m * moved_m, a_e + moved_e, total_m, total_e) / drift
+            stay_part = a_m * stayed_m * by * power(a_e + stayed_e - top)
+            move_part = a_m * moved_m * by * power(a_e + moved_e - top)
             if PER_FRAME:
                 tl.store(stays + start + t * width, stay_part, mask=real)
                 tl.store(moves + start + t * width, move_part, mask=real)
             else:
-                stay_sum += stay_part.to(tl.float64)
-                move_sum += move_part.to(tl.float64)
+                stay_sum += stay_part
+                move_sum += move_part
             if SKIPS:
-                skip_part = share(a_m * skipped_m, a_e + skipped_e, total_m, total_e) / drift
+                skip_part = a_m * skipped_m * by * power(a_e + skipped_e - top)
                 if PER_FRAME:
                     tl.store(skips + start + t * width, skip_part, mask=real)
                 else:
-                    skip_sum += skip_part.to(tl.float64)
+                    skip_sum += skip_part
     if COUNT and not PER_FRAME:
         tl.store(stays + b * width + n, stay_sum, mask=real)
         tl.store(moves + b * width + n, move_sum, mask=real)

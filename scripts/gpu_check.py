@@ -1,0 +1,69 @@
+"""Check the Triton kernels on this machine's GPU against the reference, and time them.
+
+    python scripts/gpu_check.py                 exit code 0: right; 1: wrong; 3: there is no GPU
+    python scripts/gpu_check.py --interpret     the same on small shapes by Triton's interpreter, without a GPU
+
+Two to three minutes on a GPU, most of them spent by the reference. The tables belong into docs/performance.md.
+"""
+
+import argparse
+import os
+import sys
+
+NO_GPU = 3
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--interpret", action="store_true", help="Triton's interpreter on the CPU, small shapes"
+    )
+    interpret = parser.parse_args(argv).interpret
+    if interpret:
+        os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported
+
+    import torch
+
+    if not interpret and not torch.cuda.is_available():
+        print("no CUDA device is visible to torch: nothing was checked (--interpret checks without one)")
+        return NO_GPU
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from hmmtts.bench.gpu import REAL, TINY, Check, parity, speed, versions
+    from hmmtts.bench.record import table
+
+    device, sizes = (torch.device("cpu"), TINY) if interpret else (torch.device("cuda"), REAL)
+    console = Console(width=120)
+    console.print(", ".join(f"{name} {version}" for name, version in versions(device).items()))
+
+    worst: dict[tuple[str, str], Check] = {}
+    failed = total = 0
+    for check in parity(sizes, device):
+        total += 1
+        failed += not check.passed
+        key = check.case.split()[0], check.quantity
+        if key not in worst or check.error / check.bar > worst[key].error / worst[key].bar:
+            worst[key] = check
+    shown = Table(
+        "kind", "quantity", "worst error", "bar", "", "case", title="gpu against reference in float64"
+    )
+    for (kind, quantity), check in worst.items():
+        verdict = "" if check.passed else "[bold]wrong[/bold]"
+        shown.add_row(kind, quantity, f"{check.error:.1e}", f"{check.bar:.0e}", verdict, check.case)
+    console.print(shown)
+    console.print(f"{total - failed} of {total} comparisons passed")
+    console.print(
+        table(
+            speed(sizes, device),
+            "ratio = time / ours; reference: plain torch on the device; cpu: the numba kernels on the host",
+        )
+    )
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
