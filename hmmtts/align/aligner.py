@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from hmmtts.align import mixtures
 from hmmtts.align.centring import Centring
+from hmmtts.align.context import Variant, variants
 from hmmtts.align.listening import Listening, edges, frames_at
 from hmmtts.align.mixtures import Batch, Mixtures
 from hmmtts.align.script import BETWEEN, Inventory, Script
@@ -34,9 +36,12 @@ class Aligner(NamedTuple):
     inventory: Inventory
     centring: Centring
     model: Mixtures
+    numbers: dict[Variant, int]  # of the model's states that know their neighbours; empty: none does
+    kinds: Int[Tensor, "m"]
 
     def chain(self, script: Script) -> list[int]:
-        return [state for symbol in script.symbols for state in self.inventory.states(symbol)]
+        """The state of the model at each place."""
+        return [self.numbers.get(variant, variant[0]) for variant in variants(self.inventory, script)]
 
     def fits(self, track: Track) -> bool:
         """Whether there are frames enough: pauses between words may be left out, but a path must exist."""

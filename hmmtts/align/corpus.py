@@ -1,7 +1,6 @@
 """The utterances of a corpus as scripts, and those that cannot be used with the reason."""
 
 import random
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from hmmtts.data.finding import rejects
 from hmmtts.data.folder import Entry
 from hmmtts.data.manifest import Utterance
 from hmmtts.text import SILENCE, Frontend, Phones, Transcript
-from hmmtts.text.frontend import from_words
+from hmmtts.text.characters import Characters
 
 ENOUGH = 10  # utterances in which a sound should be heard in training, where the corpus has as many
 TRAINING_SECONDS = 1800.0  # more speech than this teaches a monophone model nothing new
@@ -36,16 +35,6 @@ class Reading(NamedTuple):
     refused: list[Refused]
 
 
-def characters(text: str, language: str | None = None) -> Transcript:
-    """The frontend without pronunciations: the letters and digits of each word, in lower case."""
-    words = [
-        (word, [c for c in unicodedata.normalize("NFC", word.lower()) if c.isalnum()])
-        for word in text.split()
-    ]
-    spoken = [(word, spelling) for word, spelling in words if spelling]
-    return from_words([word for word, _ in spoken], [spelling for _, spelling in spoken])
-
-
 def phones_of(utterance: Utterance) -> Transcript:
     """The corpus's own phones, else the text as phones; words take their spelling from the text where it matches."""
     spoken = Phones()(" ".join(utterance.phones) if utterance.phones else utterance.text)
@@ -55,12 +44,13 @@ def phones_of(utterance: Utterance) -> Transcript:
 
 def frontend_for(text: str | None, language: str | None) -> Callable[[Utterance], Transcript]:
     """`text`: phones, characters, espeak; None takes phones where the corpus gives them, else characters."""
-    if text is None:
-        return lambda u: phones_of(u) if u.phones else characters(u.text)
     if text == "phones":
         return phones_of
-    if text == "characters":
-        return lambda u: characters(u.text)
+    if text in (None, "characters"):
+        letters = Characters(language or "en")
+        return lambda u: (
+            phones_of(u) if text is None and u.phones else letters(u.text, language or u.language)
+        )
     if text != "espeak":
         raise ValueError(f"--text must be characters, phones or espeak, got {text!r}")
     from hmmtts.text.espeak import Espeak

@@ -58,14 +58,13 @@ def align(panel: Panel, corpus: Sequence[Spoken]) -> list[Aligned | Refused]:
     chosen = [settled(heard[i].script, answer.edges) for i, answer in zip(fitting, first, strict=True)]
     scripts = [item.script for item in chosen]
     spoken = [corpus[i] for i in fitting]
-    groups = [[_ask(listener, spoken, scripts) for listener in group] for group in (panel.coarse, panel.fine)]
+    heard_by = [_ask(listener, spoken, scripts) for listener in (*panel.coarse, *panel.fine)]
     for n, i in enumerate(fitting):
-        given = [[vote for heard_by in group if (vote := heard_by[n])] for group in groups]
-        votes = [group for group in given if group]
+        votes = [vote for votes in heard_by if (vote := votes[n])]
         if votes:
             found[i] = _combined(spoken[n], scripts[n], votes)
         elif not any(heard[i].script.open_pauses):
-            found[i] = _combined(spoken[n], scripts[n], [[(panel.scout, first[n])]])
+            found[i] = _combined(spoken[n], scripts[n], [(panel.scout, first[n])])
     return found
 
 
@@ -89,10 +88,9 @@ def _ask(
     return found
 
 
-def _combined(spoken: Spoken, script: Script, groups: list[list[tuple[Aligner, Answer]]]) -> Aligned:
-    """Boundaries: the mean over the kinds of listening of the mean over phases."""
-    edges = np.mean([np.mean([answer.edges for _, answer in group], axis=0) for group in groups], axis=0)
-    members = [member for group in groups for member in group]
+def _combined(spoken: Spoken, script: Script, members: list[tuple[Aligner, Answer]]) -> Aligned:
+    """Boundaries: the median of what the listeners say, which keeps their order."""
+    edges = np.median([answer.edges for _, answer in members], axis=0)
     sure = np.mean([confidence(listener, answer.belief, edges) for listener, answer in members], axis=0)
     phones = [
         Phone(symbol, float(start), float(end), float(min(1.0, certainty)))

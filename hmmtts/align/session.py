@@ -74,7 +74,11 @@ class Session:
         return panel
 
     def _align(self, panel: Panel, waiting: Sequence[Line], progress: Progress) -> None:
-        with (self.state / "journal.jsonl").open("a", encoding="utf-8") as journal:
+        path = self.state / "journal.jsonl"
+        torn = path.is_file() and not path.read_bytes().endswith(b"\n")
+        with path.open("a", encoding="utf-8") as journal:
+            if torn:
+                journal.write("\n")
             for begin in range(0, len(waiting), TOGETHER):
                 progress("aligning", begin, len(waiting))
                 heard = [hear(line) for line in waiting[begin : begin + TOGETHER]]

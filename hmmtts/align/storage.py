@@ -48,6 +48,8 @@ def _plain(aligner: Aligner) -> dict:
         "inventory": dict(aligner.inventory._asdict()),
         "centring": _tensors(aligner.centring),
         "model": dict(aligner.model._asdict()),
+        "numbers": aligner.numbers,
+        "kinds": aligner.kinds,
     }
 
 
@@ -58,6 +60,8 @@ def _listener(content: dict) -> Aligner:
         Inventory(**content["inventory"]),
         _centring(content["centring"]),
         Mixtures(**content["model"]),
+        content["numbers"],
+        content["kinds"],
     )
 
 

@@ -1,9 +1,9 @@
 """From a uniform start to a panel of listeners: coarse first, since what is grossly wrong never mends at fine frames.
 
 1. One state a symbol, one Gaussian, COARSE; scores flattened at first. Pauses that are not certain are settled here.
-2. Three states a symbol, COARSE, at four phases.
-3. Up to five states a symbol, FINE, from the boundaries of (2), two Gaussians, at two phases.
-The answer is the mean of what (2) and (3) say: their errors are largely independent.
+2. Three states a symbol, COARSE; then each knows its neighbours; then at four phases.
+3. Up to five states a symbol, FINE, from the boundaries of (2), two Gaussians; neighbours; two phases.
+The answer is the median of what the six of (2) and (3) say: their errors are largely independent.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from hmmtts.align import centring, mixtures
 from hmmtts.align.aligner import Aligner, Track, answers, batches, symbol_of_place
+from hmmtts.align.context import estimate_in_context, expand
 from hmmtts.align.listening import COARSE, FINE, Listening, frames_at, listen
 from hmmtts.align.script import Script, by_duration, inventory, settled, sound
 from hmmtts.audio.io import Wave
@@ -28,8 +29,10 @@ Edges = Float[np.ndarray, "s+1"]
 Tick = Callable[[], None]
 
 # Iterations of EM: more gain nothing.
-FLAT, COARSE_FIT, FINE_FIT, REFIT = 15, 8, 6, 4
-STEPS = FLAT + COARSE_FIT + 2 * FINE_FIT + REFIT * (len(COARSE_PHASES) + len(FINE_PHASES) - 2)
+FLAT, COARSE_FIT, FINE_FIT, CONTEXT_FIT, REFIT = 15, 8, 6, 10, 4
+STEPS = (
+    FLAT + COARSE_FIT + 2 * FINE_FIT + 2 * CONTEXT_FIT + REFIT * (len(COARSE_PHASES) + len(FINE_PHASES) - 2)
+)
 
 
 class Spoken(NamedTuple):
@@ -46,7 +49,7 @@ class Spoken(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """The listeners whose answers are averaged; `scout` settles open pauses before they are asked."""
+    """The listeners whose answers are combined; `scout` settles open pauses before they are asked."""
 
     scout: Aligner
     coarse: tuple[Aligner, ...]
@@ -108,7 +111,10 @@ def em(
         for _, batch in ready:
             counts = mixtures.expect(model, batch, scale)
             total = mixtures.Counts(*(a + b for a, b in zip(total, counts, strict=True)))
-        model = mixtures.estimate(total, model)
+        if aligner.numbers:
+            model = estimate_in_context(total, model, aligner.kinds)
+        else:
+            model = mixtures.estimate(total, model)
         tick()
     return aligner._replace(model=model)
 
@@ -124,7 +130,8 @@ def _begin(
     heard = [listen(spoken.wave, spoken.rate, listening, phase) for spoken in corpus]
     centre = centring.learn(heard, listening.hop)
     states = inventory(counts)
-    aligner = Aligner(listening, phase, states, centre, mixtures.blank(states.size, heard[0].shape[1]))
+    blank = mixtures.blank(states.size, heard[0].shape[1])
+    aligner = Aligner(listening, phase, states, centre, blank, {}, torch.arange(states.size))
     tracks = [
         Track(centre(features), script, spoken.seconds)
         for features, script, spoken in zip(heard, scripts, corpus, strict=True)
@@ -184,7 +191,8 @@ def _from_times(
     aligner = em(_segmented(aligner, tracks, times), tracks, iterations, tick)
     while aligner.model.mean.shape[1] < listening.components:
         aligner = em(aligner._replace(model=mixtures.split(aligner.model)), tracks, iterations, tick)
-    return aligner
+    expanded = expand(aligner.model, aligner.inventory, scripts)
+    return em(aligner._replace(**expanded._asdict()), tracks, CONTEXT_FIT, tick)
 
 
 def _at_phases(
