@@ -35,31 +35,40 @@ class Reading(NamedTuple):
     refused: list[Refused]
 
 
-def phones_of(utterance: Utterance) -> Transcript:
+class Spelling(NamedTuple):
+    transcript: Transcript
+    own: bool  # by the corpus itself, not by a frontend
+
+
+def phones_of(utterance: Utterance) -> Spelling:
     """The corpus's own phones, else the text as phones; words take their spelling from the text where it matches."""
     spoken = Phones()(" ".join(utterance.phones) if utterance.phones else utterance.text)
     spelt = utterance.text.split() if utterance.phones else []
-    return spoken._replace(words=spelt) if len(spelt) == len(spoken.words) else spoken
+    return Spelling(spoken._replace(words=spelt) if len(spelt) == len(spoken.words) else spoken, own=True)
 
 
-def frontend_for(text: str | None, language: str | None) -> Callable[[Utterance], Transcript]:
+def speller(text: str | None, language: str | None) -> Callable[[Utterance], Spelling]:
     """`text`: phones, characters, espeak; None takes phones where the corpus gives them, else characters."""
     if text == "phones":
         return phones_of
     if text in (None, "characters"):
-        letters = Characters(language or "en")
-        return lambda u: (
-            phones_of(u) if text is None and u.phones else letters(u.text, language or u.language)
-        )
-    if text != "espeak":
+        frontend: Frontend = Characters(language or "en")
+    elif text == "espeak":
+        from hmmtts.text.espeak import Espeak
+
+        frontend = Espeak(language or "en-us")
+    else:
         raise ValueError(f"--text must be characters, phones or espeak, got {text!r}")
-    from hmmtts.text.espeak import Espeak
 
-    espeak: Frontend = Espeak(language or "en-us")
-    return lambda u: espeak(u.text, language or u.language)
+    def spell(utterance: Utterance) -> Spelling:
+        if text is None and utterance.phones:
+            return phones_of(utterance)
+        return Spelling(frontend(utterance.text, language or utterance.language), own=False)
+
+    return spell
 
 
-def read_scripts(entries: Iterable[Entry], transcribe: Callable[[Utterance], Transcript]) -> Reading:
+def read_scripts(entries: Iterable[Entry], spell: Callable[[Utterance], Spelling]) -> Reading:
     """Pauses are believed if the corpus writes any; else they are open, everywhere between words."""
     heard: list[tuple[Utterance, Transcript]] = []
     refused: list[Refused] = []
@@ -71,14 +80,14 @@ def read_scripts(entries: Iterable[Entry], transcribe: Callable[[Utterance], Tra
             continue
         utterance = entry.utterance
         try:
-            transcript = transcribe(utterance)
+            transcript, own = spell(utterance)
         except (ValueError, RuntimeError) as failure:  # RuntimeError: espeak-ng itself refuses the text
             refused.append(Refused(utterance.id, f"{utterance.where}: {failure}"))
             continue
         if not any(symbol != SILENCE for symbol in transcript.symbols):
             refused.append(Refused(utterance.id, f"{utterance.where}: nothing in the text is spoken"))
             continue
-        written = written or (utterance.phones is not None and SILENCE in transcript.symbols)
+        written = written or (own and SILENCE in transcript.symbols)
         heard.append((utterance, transcript))
     script = certain if written else with_open_pauses
     return Reading([Line(utterance, script(transcript)) for utterance, transcript in heard], refused)

@@ -32,7 +32,7 @@ def run(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from hmmtts.align.corpus import frontend_for, read_scripts
+    from hmmtts.align.corpus import read_scripts, speller
     from hmmtts.align.output import FORMATS
     from hmmtts.align.session import Session
     from hmmtts.data.corpus import open_corpus
@@ -42,13 +42,13 @@ def run(
         raise ValueError(f"--format must be of {', '.join(FORMATS)}, got {', '.join(map(repr, unknown))}")
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out must be a folder, and {out} is a file")
-    transcribe = frontend_for(text, language)
+    spell = speller(text, language)
     if jobs:
         torch.set_num_threads(jobs)
     console, aside = Console(highlight=False), Console(stderr=True)
     with aside.status(f"listing {corpus}"):
         listed = open_corpus(corpus, encoding)
-        reading = read_scripts(listed.entries, transcribe)
+        reading = read_scripts(listed.entries, spell)
     session = Session(out, formats, reading, seed)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=aside, transient=True) as progress:

@@ -77,8 +77,8 @@ def utterance(phones: str | None, text: str = "hi you", id: str = "a") -> Uttera
 
 
 def test_words_take_their_spelling_from_the_text_where_it_matches():
-    assert phones_of(utterance("h i | y o u")).words == ["hi", "you"]
-    assert phones_of(utterance("h i y o u")).words == ["hiyou"]
+    assert phones_of(utterance("h i | y o u")).transcript.words == ["hi", "you"]
+    assert phones_of(utterance("h i y o u")).transcript.words == ["hiyou"]
 
 
 def test_no_sound_is_missed_in_training():

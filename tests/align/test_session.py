@@ -12,7 +12,7 @@ import typer
 
 from hmmtts.align import session as sessions
 from hmmtts.align import training
-from hmmtts.align.corpus import frontend_for, read_scripts
+from hmmtts.align.corpus import read_scripts, speller
 from hmmtts.align.session import Session
 from hmmtts.align.storage import load_panel
 from hmmtts.cli.align import run
@@ -89,7 +89,7 @@ def test_boundaries_of_tones_and_every_format(tmp_path, capsys, phones, hasty):
 
 
 def session(corpus: Path, out: Path, formats=("textgrid",)) -> Session:
-    return Session(out, formats, read_scripts(open_corpus(str(corpus)).entries, frontend_for(None, None)))
+    return Session(out, formats, read_scripts(open_corpus(str(corpus)).entries, speller(None, None)))
 
 
 def test_an_interrupted_run_is_continued_and_equals_an_uninterrupted_one(tmp_path, monkeypatch, hasty):
@@ -132,12 +132,8 @@ def test_a_changed_corpus_is_aligned_anew_and_a_lost_file_again(tmp_path, hasty)
     assert lost.continued == 5
     assert (tmp_path / "out" / "u0.TextGrid").is_file()
     spelt = (corpus / "phones.csv").read_text().splitlines()
-    (corpus / "phones.csv").write_text("\n".join([*spelt[:-1], spelt[-1].replace("sil a", "sil b")]) + "\n")
-    changed = Session(
-        tmp_path / "out",
-        ["textgrid"],
-        read_scripts(open_corpus(str(corpus)).entries, frontend_for("characters", None)),
-    )
+    (corpus / "phones.csv").write_text("\n".join([*spelt[:-1], "u5|sil c b a sil"]) + "\n")
+    changed = session(corpus, tmp_path / "out")
     assert load_panel(tmp_path / "out" / ".align" / "panel.pt", changed.key) is None
     assert changed._finished() == {}
 
