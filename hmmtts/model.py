@@ -123,7 +123,10 @@ class TTSModel(nn.Module):
         if bool(possible.any()):
             fill(whole, possible, self.aligner.align(batch.take(possible)))
         starts, ends = timing.boundaries(
-            whole.durations, self.states.count, self.sizes.acoustic_hop, self.sizes.acoustic_offset
+            whole.durations,
+            self.aligner.states_per_symbol,
+            self.sizes.acoustic_hop,
+            self.sizes.acoustic_offset,
         )
         known = possible[:, None] & mask(batch.symbols, s)
         return Aligned(whole, starts.where(known, torch.nan), ends.where(known, torch.nan))

@@ -11,6 +11,7 @@ LAYERS = [
     {"hmmtts.training"},
     {"hmmtts.align", "hmmtts.bench", "hmmtts.machine"},
     {"hmmtts.build"},
+    {"hmmtts.autoregressive"},
     {"hmmtts.model", "hmmtts.data", "hmmtts.export"},
     {"hmmtts.nn", "hmmtts.metrics"},
     {"hmmtts.hmm", "hmmtts.audio", "hmmtts.text", "hmmtts.batch"},

@@ -51,8 +51,10 @@ def sizes(facts: Facts, extractors: Features) -> Sizes:
 
 
 def model(config: dict, facts: Facts, extractors: Features) -> TTSModel:
-    parts = {slot: make(config[slot]) for slot in ("encoder", "aligner", "duration", "decoder", "pitch")}
-    return TTSModel(sizes(facts, extractors), **parts)
+    """Of the slots that the kind of model has; `none` leaves one out."""
+    slots = ("encoder", "aligner", "duration", "decoder", "pitch")
+    parts = {slot: make(config[slot]) for slot in slots if config[slot]}
+    return make(config["model"])(sizes(facts, extractors), **parts)
 
 
 def kin(symbols: SymbolTable) -> tuple[int, ...]:

@@ -4,9 +4,9 @@ output net, each frame checkpointed. Written from the equations. b utterances, n
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 from torch.utils.checkpoint import checkpoint
 
+from hmmtts.hmm import LeftToRight, left_to_right_from_logits
 from hmmtts.nn.neural_hmm import NeuralHMM
 from hmmtts.nn.neural_hmm.outputs import law, log_density
 
@@ -24,15 +24,15 @@ def log_likelihood(
     def step(before: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, ...]:
         for layer in memory.layers:
             before = torch.relu(layer(before))
-        weights = [memory.lstm.weight_ih_l0, memory.lstm.weight_hh_l0, memory.lstm.bias_ih_l0, memory.lstm.bias_hh_l0]
-        h, c = torch.lstm_cell(before, (h, c), *weights)
+        h, c = torch.lstm_cell(before, (h, c), *memory.lstm.parameters())
         pair = torch.cat([h[:, None].expand(-1, cells.shape[1], -1), cells], 2)
         return h, c, model.outputs.last(torch.relu(model.outputs.first(pair)))
 
     before = memory.go.expand(len(x), -1)
     h = c = x.new_zeros(len(x), memory.lstm.hidden_size)
     alpha = x.new_full(cells.shape[:2], IMPOSSIBLE)
-    total = []
+    total: list[Tensor] = []
+    arcs: LeftToRight
     for t in range(x.shape[1]):
         h, c, out = checkpoint(step, before, h, c, use_reentrant=False)
         found = law(out, model.outputs.floor)
@@ -40,10 +40,10 @@ def log_likelihood(
         if t == 0:
             alpha = torch.where(torch.arange(cells.shape[1]) == 0, log_obs, alpha)
         else:
-            moved = torch.cat([alpha.new_full((len(x), 1), IMPOSSIBLE), (alpha + move)[:, :-1]], 1)
-            alpha = log_obs + torch.logaddexp(alpha + stay, moved)
-        stay, move = logsigmoid(-found.leave), logsigmoid(found.leave)
-        total.append((alpha + move)[every, last])
+            moved = torch.cat([alpha.new_full((len(x), 1), IMPOSSIBLE), (alpha + arcs.move)[:, :-1]], 1)
+            alpha = log_obs + torch.logaddexp(alpha + arcs.stay, moved)
+        arcs = left_to_right_from_logits(found.leave)
+        total.append((alpha + arcs.move)[every, last])
         before = x[:, t]
     return torch.stack(total, 1)[every, frames - 1]
 

@@ -3,6 +3,7 @@
 The layers are Glow-TTS's (arXiv 2005.11129). b utterances, t frames, m mel bins, y = t // 2 pairs of frames, k = 2m.
 """
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -59,11 +60,22 @@ class Flow(nn.Module):
         pairs = _squeeze(z)
         present = mask(frames // 2, pairs.shape[1])
         for block in reversed(self.blocks):
+            assert isinstance(block, Invertible)
             pairs = block.inverse(pairs, present)
         return torch.where(paired[..., None], _unsqueeze(pairs, z.shape[1]), self.single.inverse(z, last))
 
 
-class ActNorm(nn.Module):
+class Invertible(nn.Module, ABC):
+    """x [b y k] -> y of the same shape and the log-determinant [b], and back; padding adds nothing to it."""
+
+    @abstractmethod
+    def forward(self, x: Float[Tensor, "b y k"], real: Bool[Tensor, "b y"]) -> Mapped: ...
+
+    @abstractmethod
+    def inverse(self, y: Float[Tensor, "b y k"], real: Bool[Tensor, "b y"]) -> Float[Tensor, "b y k"]: ...
+
+
+class ActNorm(Invertible):
     """A scale and a shift per channel, such that the first batch comes out with mean 0 and deviation 1.
 
     The first batch is that of all processes together: on each its own would leave them with different weights.
@@ -102,7 +114,7 @@ class ActNorm(nn.Module):
         return torch.where(real[..., None], (y - self.shift) * (-self.log_scale).exp(), 0.0)
 
 
-class GroupedMix(nn.Module):
+class GroupedMix(Invertible):
     """Glow-TTS's invertible 1x1 convolution: one matrix of `groups` x `groups` mixes that many channels at a time, half
     of them from each half of the channels, so that the coupling that follows sees both halves change."""
 
@@ -131,7 +143,7 @@ class GroupedMix(nn.Module):
             return self.mix(y, torch.linalg.inv(self.weight))
 
 
-class Coupling(nn.Module):
+class Coupling(Invertible):
     """The first half of the channels passes, and says how the second is scaled and shifted; at the start, not at all."""
 
     def __init__(self, channels: int, width: int, kernel: int, layers: int, dropout: float) -> None:

@@ -21,10 +21,11 @@ class Memory(nn.Module):
             raise ValueError(f"dropout must be at least 0 and less than 1, got {dropout}")
         self.prenet, self.dropout = prenet, dropout
         self.go = nn.Parameter(torch.zeros(bins))  # what stands before the first frame
-        self.layers = nn.ModuleList(nn.Linear(size, prenet, bias=False) for size in (bins, prenet))
+        layers = [nn.Linear(size, prenet, bias=False) for size in (bins, prenet)]
         self.lstm = nn.LSTM(prenet, width, batch_first=True)
-        for layer in self.layers:
+        for layer in layers:
             nn.init.xavier_uniform_(layer.weight)
+        self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Float[Tensor, "b t m"], kept: Kept | None = None) -> Float[Tensor, "b t h"]:
         """For each frame, what went before it. Without `kept` the dropout is drawn anew: the way of training."""

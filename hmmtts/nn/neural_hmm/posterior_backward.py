@@ -11,14 +11,12 @@ is differentiated in those pairs alone whose gamma exceeds a threshold: a few pe
 most the threshold's share of the frames. A threshold of 0 gives the exact gradient.
 """
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn import functional
 
 from hmmtts import hmm
 from hmmtts.nn.neural_hmm.outputs import exact, law, log_density
@@ -46,7 +44,7 @@ def reachable(
 
 
 def pairs(chosen: Bool[Tensor, "b t n"]) -> Pairs:
-    b, t, n = chosen.shape
+    _, t, n = chosen.shape
     place = chosen.flatten().nonzero()[:, 0]
     frame = place // n
     return Pairs(frame, frame // t * n + place % n, place)
@@ -63,7 +61,7 @@ class Net(NamedTuple):
 
     def at(self, dtype: torch.dtype) -> "Net":
         """With its products in this precision; the frames keep theirs."""
-        return Net(*(part.to(dtype).contiguous() for part in self[:4]), self.x.contiguous())
+        return Net._make([*(part.to(dtype).contiguous() for part in self[:4]), self.x.contiguous()])
 
     def hidden(self, some: Pairs) -> Float[Tensor, "c f"]:
         f = self.weight.shape[1]

@@ -23,13 +23,12 @@ class Manner:
     """How a neural HMM is to speak.
 
     The durations follow the law that training knows, P(D > d) = product of (1 - tau) over d frames: a quantile of it
-    or, `drawn`, a draw from it. A `rate` raises that product to its power, so that states last about 1 / rate as long.
+    or, `drawn`, a draw from it.
     """
 
     quantile: float = 0.5  # the smallest d with P(D <= d) >= quantile; higher: slower speech
     drawn: bool = False  # draw every duration; the quantile then says nothing
     temperature: float = 0.0  # of the deviations; 0: the mean of every frame; higher: livelier and noisier
-    rate: float = 1.0
     longest: int = 500  # frames after which a state is left come what may, with a warning
 
     def __post_init__(self) -> None:
@@ -37,8 +36,6 @@ class Manner:
             raise ValueError(f"quantile must lie between 0 and 1, got {self.quantile}")
         if self.temperature < 0:
             raise ValueError(f"temperature must be at least 0, got {self.temperature}")
-        if self.rate <= 0:
-            raise ValueError(f"rate must be more than 0, got {self.rate}")
         if self.longest < 1:
             raise ValueError(f"longest must be at least 1 frame, got {self.longest}")
 
@@ -67,10 +64,15 @@ def speak(
     states: Int[Tensor, "b"],
     keys: Sequence[int],
     manner: Manner,
+    rate: Float[Tensor, "b n"] | None = None,
     durations: Int[Tensor, "b n"] | None = None,
 ) -> Spoken:
-    """Of any length: every state of every utterance is spoken. With `durations` the model's own are not asked."""
-    taken = list(steps(model, cells, states, keys, manner, durations))
+    """Of any length: every state of every utterance is spoken.
+
+    P(D > d) is raised to the power of `rate`, so that a state lasts about 1 / rate as long. With `durations`, in
+    frames, the model's own are not asked.
+    """
+    taken = list(steps(model, cells, states, keys, manner, rate, durations))
     mel, state, _, alive = (torch.stack(column, 1) for column in zip(*taken, strict=True))
     counted = mel.new_zeros(cells.shape[:2], dtype=torch.int64).scatter_add_(1, state, alive.long())
     return Spoken(torch.where(alive[..., None], mel, 0.0), alive.sum(1), counted)
@@ -83,12 +85,15 @@ def steps(
     states: Int[Tensor, "b"],
     keys: Sequence[int],
     manner: Manner,
+    rate: Float[Tensor, "b n"] | None = None,
     durations: Int[Tensor, "b n"] | None = None,
 ) -> Iterator[Step]:
     """The frames as they come. A state emits its frame and is left, or not, after it: as in training."""
     states = states.to(cells.device)
     if durations is not None and bool(((durations < 1) & mask(states, cells.shape[1])).any()):
         raise ValueError("durations must be at least 1 frame of every state: every state emits")
+    if rate is not None and not bool((rate > 0).all()):
+        raise ValueError(f"rate must be more than 0, got {float(rate.min())}")
     every = torch.arange(len(states), device=cells.device)
     halves = model.outputs.of_cells(cells)
     before, recurrent = model.memory.go.to(cells).expand(len(states), -1), None
@@ -103,7 +108,9 @@ def steps(
         mel = law.mean + manner.temperature * law.deviation * drawn.noise
         yield Step(mel, state, stayed == 0, alive)
         stayed += 1
-        stay = manner.rate * logsigmoid(-law.leave)
+        stay = logsigmoid(-law.leave)
+        if rate is not None:
+            stay = stay * rate[every, state]
         survival = survival + stay
         if durations is not None:
             left = stayed >= durations[every, state]

@@ -1,0 +1,152 @@
+"""A voice whose aligner is its decoder: the neural HMM models the mel itself, perhaps through a flow.
+
+b utterances, s symbols, n states, t frames, m mel bins.
+
+    ids, marks -> aligner -> cells;  mel -> flow -> z;  log p(mel | text) = log p(z | cells) + log |det dz/dmel|
+    synthesis: cells -> z, frame by frame, until the last state is left -> inverse flow -> mel
+
+There is no duration model, no pitch model and no spectral error: one exact likelihood, and nothing else, is trained.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from hmmtts.batch import Batch, Prediction
+from hmmtts.model import Aligned, Sizes, TTSModel
+from hmmtts.nn import timing
+from hmmtts.nn.aligners.neural_hmm import NeuralHMMAligner
+from hmmtts.nn.decoders.flow import Flow, Mapped
+from hmmtts.nn.neural_hmm.speech import Manner, speak, steps
+
+
+class Heard(NamedTuple):
+    """One frame of a stream."""
+
+    mel: Float[Tensor, "m"]
+    symbol: int
+    begins: bool  # the first frame of its symbol
+
+
+class Autoregressive(TTSModel):
+    """It keeps what a TTSModel promises, and replaces all that it is made of."""
+
+    aligner: NeuralHMMAligner
+    flow: Flow | None
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        aligner: Callable[..., NeuralHMMAligner],
+        manner: Manner,
+        decoder: Callable[..., Flow] | None = None,
+    ) -> None:
+        nn.Module.__init__(self)
+        if (sizes.hop, sizes.offset) != (sizes.acoustic_hop, sizes.acoustic_offset):
+            raise ValueError(
+                f"acoustic_hop must be the mel's, {sizes.hop:g} s, got {sizes.acoustic_hop:g} s: a neural HMM that speaks "
+                "hears the mel itself; choose features/acoustic=mel"
+            )
+        self.sizes, self.manner = sizes, manner
+        voices = {"speakers": sizes.speakers, "languages": sizes.languages}
+        self.aligner = aligner(kin=sizes.kin, features=sizes.bins, **voices)
+        self.flow = None if decoder is None else decoder(bins=sizes.bins)
+
+    def terms(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+        """Nats per frame of the mel."""
+        z, log_determinant = self.mapped(batch.mel, batch.frames)
+        total = self.aligner.log_likelihood(self.hearing(batch, z)) + log_determinant
+        return {"nll": -(total.sum() / batch.frames.sum()).float()}
+
+    def no_terms(self) -> dict[str, Float[Tensor, ""]]:
+        if self.flow is not None:  # its statistics of the first batch are those of all processes together
+            nothing = next(self.parameters()).new_zeros(1, 2, self.sizes.bins)
+            self.flow(nothing, torch.zeros(1, dtype=torch.long, device=nothing.device))
+        return {"nll": torch.stack([parameter.flatten()[0] * 0 for parameter in self.parameters()]).sum()}
+
+    @torch.no_grad()
+    def align(self, batch: Batch) -> Aligned:
+        """As of any model; its likelihood is that of the mel."""
+        z, log_determinant = self.mapped(batch.mel, batch.frames)
+        aligned = super().align(self.hearing(batch, z))
+        found = aligned.alignment
+        total = found.log_likelihood + torch.where(self.possible(batch), log_determinant, 0.0)
+        return aligned._replace(alignment=found._replace(log_likelihood=total))
+
+    @torch.no_grad()
+    def synthesize(
+        self,
+        ids: Int[Tensor, "b s"],
+        symbols: Int[Tensor, "b"],
+        marks: Int[Tensor, "b s"],
+        speaker: Int[Tensor, "b"],
+        language: Int[Tensor, "b"],
+        rate: float | Float[Tensor, "b s"] = 1.0,
+        generator: torch.Generator | None = None,
+        durations: Float[Tensor, "b s"] | None = None,
+    ) -> Prediction:
+        """As of any model. `generator` gives the seed of what is drawn; without it, the same sound every time.
+
+        The pitch is part of the mel and not known apart from it: NaN.
+        """
+        cells = self.aligner.cells(ids, symbols, marks, speaker, language)
+        per_symbol, hop, offset = self.aligner.states_per_symbol, self.sizes.hop, self.sizes.offset
+        made = speak(
+            self.aligner.model,
+            cells,
+            symbols * per_symbol,
+            self.aligner.keys(ids, symbols, seed_from(generator)),
+            self.manner,
+            rate=torch.as_tensor(rate).to(cells).expand(ids.shape).repeat_interleave(per_symbol, 1),
+            durations=None if durations is None else state_frames(durations, per_symbol, hop, offset),
+        )
+        starts, ends = timing.boundaries(made.durations, per_symbol, hop, offset)
+        mel = made.mel if self.flow is None else self.flow.inverse(made.mel, made.frames)
+        return Prediction(mel.float(), made.frames, ends - starts, torch.full_like(mel[..., 0], torch.nan))
+
+    @torch.no_grad()
+    def stream(
+        self, ids: Int[Tensor, "s"], marks: Int[Tensor, "s"], speaker: int = 0, language: int = 0, rate: float = 1.0
+    ) -> Iterator[Heard]:  # fmt: skip
+        """One utterance, each frame as soon as it is known: the same frames as `synthesize` gives."""
+        if self.flow is not None:
+            raise ValueError(
+                "decoder must be none to stream: the inverse flow hears hundreds of frames ahead; use synthesize"
+            )
+        symbols = torch.tensor([len(ids)], device=ids.device)
+        voice = torch.tensor([[speaker], [language]], device=ids.device)
+        cells = self.aligner.cells(ids[None], symbols, marks[None], voice[0], voice[1])
+        per_symbol = self.aligner.states_per_symbol
+        keys = self.aligner.keys(ids[None], symbols, None)
+        paces = torch.full(cells.shape[:2], rate).to(cells)
+        for step in steps(self.aligner.model, cells, symbols * per_symbol, keys, self.manner, paces):
+            state = int(step.state)
+            yield Heard(
+                step.mel[0].float(), state // per_symbol, bool(step.entered) and state % per_symbol == 0
+            )
+
+    def mapped(self, mel: Float[Tensor, "b t m"], frames: Int[Tensor, "b"]) -> Mapped:
+        """What the HMM models of a mel."""
+        if self.flow is None:
+            return Mapped(mel, mel.new_zeros(len(mel)))
+        return self.flow(mel, frames)
+
+    def hearing(self, batch: Batch, z: Float[Tensor, "b t m"]) -> Batch:
+        return batch._replace(acoustic=z, acoustic_frames=batch.frames)
+
+
+def state_frames(
+    seconds: Float[Tensor, "b s"], per_symbol: int, hop: float, offset: float
+) -> Int[Tensor, "b n"]:
+    """Frames of the states such that the symbols end where these durations say, a frame per state at least."""
+    ends = ((seconds.nan_to_num(0.0).cumsum(1) - offset) / hop + 0.5).round().long()
+    frames = torch.diff(ends, dim=1, prepend=torch.zeros_like(ends[:, :1])).clamp(min=per_symbol)
+    cuts = torch.arange(per_symbol + 1, device=seconds.device) * frames[..., None] // per_symbol
+    return torch.diff(cuts, dim=2).flatten(1)
+
+
+def seed_from(generator: torch.Generator | None) -> int | None:
+    return None if generator is None else int(torch.randint(2**31, (1,), generator=generator))
