@@ -35,7 +35,12 @@ def log_likelihood(
     arcs = [arc for arc in problem.topology if arc is not None]
     if torch.is_grad_enabled() and any(x.requires_grad for x in (problem.log_obs, *arcs)):
         return _LogLikelihood.apply(
-            backend, problem.frames, problem.states, problem.log_obs, type(topology), *problem.topology
+            backend,
+            problem.frames,
+            problem.states,
+            problem.log_obs,
+            type(topology),
+            *problem.topology,
         )
     return backend.log_likelihood(problem)
 
@@ -130,7 +135,11 @@ class Prepared(NamedTuple):
 
 
 def prepare(
-    log_obs: Tensor, topology: Topology, frames: Tensor, states: Tensor | None, detach: bool = False
+    log_obs: Tensor,
+    topology: Topology,
+    frames: Tensor,
+    states: Tensor | None,
+    detach: bool = False,
 ) -> Prepared:
     if log_obs.ndim != 3 or 0 in log_obs.shape or not log_obs.is_floating_point():
         raise ValueError(
@@ -148,7 +157,10 @@ def prepare(
             )
         arcs.append(None if arc is None else _widen(arc, dtype, log_obs.device, detach))
     problem = Problem(
-        _widen(log_obs, dtype, log_obs.device, detach), type(topology)._make(arcs), frames, states
+        _widen(log_obs, dtype, log_obs.device, detach),
+        type(topology)._make(arcs),
+        frames,
+        states,
     )
     _check_arcs(problem)
     if isinstance(topology, LeftToRight):
@@ -173,11 +185,11 @@ def _lengths(name: str, lengths: Tensor, b: int, longest: int) -> Int[Tensor, "b
             f"{name} must be {b} integers, one per utterance, got {lengths.dtype} {list(lengths.shape)}"
         )
     lengths = lengths.to("cpu", torch.int64)
-    low, high = (int(x) for x in lengths.aminmax())
-    if low < 1 or high > longest:
+    values = lengths.numpy()
+    if values.min() < 1 or values.max() > longest:
         bad = int(((lengths < 1) | (lengths > longest)).nonzero()[0])
         raise ValueError(
-            f"{name} must be between 1 and {longest} (the size of log_obs), got {int(lengths[bad])} for utterance {bad}"
+            f"{name} must be between 1 and {longest} (the size of log_obs), got {values[bad]} for utterance {bad}"
         )
     return lengths
 

@@ -8,16 +8,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hmmtts.hmm.backends.contract import ForwardBackward, Problem, Viterbi, check_observations
+from hmmtts.hmm.backends.contract import (
+    ForwardBackward,
+    Problem,
+    Viterbi,
+    check_observations,
+)
 from hmmtts.hmm.backends.cpu import best_path, dense, left_to_right, log_domain
 from hmmtts.hmm.backends.cpu.compile import warm
-from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, OUT_OF_RANGE
+from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, IMPRECISE, OUT_OF_RANGE
 from hmmtts.hmm.backends.cpu.pool import over_batch
 from hmmtts.hmm.topology import Dense, LeftToRight
 
 name = "cpu"
 
-LIKELIHOOD, POSTERIORS, COUNTS = 0, 1, 2  # what a kernel is to compute, each including what stands before it
+LIKELIHOOD, POSTERIORS, COUNTS = (
+    0,
+    1,
+    2,
+)  # what a kernel is to compute, each including what stands before it
 # In float32 the rounding of a few transitions does not average out: fewer states than these are done in float64.
 FEW_STATES = 8
 # It adds some 1e-8 nats a frame, at random: more than 1e-8 of a log Z below this times the root of the frames.
@@ -56,7 +65,10 @@ def compile_all() -> None:
         for topology in (LeftToRight(arc, arc), Dense(square[0], square)):
             problem = Problem(log_obs, topology, one, one)
             _forward_backward(problem, COUNTS)
-            _forward_backward(problem._replace(log_obs=log_obs - 1e9 * torch.eye(2, dtype=dtype)), COUNTS)
+            _forward_backward(
+                problem._replace(log_obs=log_obs - 1e9 * torch.eye(2, dtype=dtype)),
+                COUNTS,
+            )
             _viterbi(problem)
 
 
@@ -68,26 +80,20 @@ def _forward_backward(problem: Problem, wanted: int) -> ForwardBackward:
 
 def _left_to_right(problem: Problem, topology: LeftToRight, wanted: int) -> ForwardBackward:
     log_obs, _, frames, states = problem
+    b = len(frames)
     arcs, per_frame, skips = _arcs(topology)
-    x, log_z, status = (
-        _array(log_obs),
-        torch.empty(len(frames), dtype=torch.float64),
-        np.zeros(len(frames), np.int64),
-    )
-    posterior = torch.empty(log_obs.shape if wanted else (len(frames), 1, 1), dtype=log_obs.dtype)
-    counts = [
-        torch.empty(arc.shape if wanted == COUNTS else (len(frames), 1, 1), dtype=log_obs.dtype)
-        for arc in arcs
-    ]
-    outputs = (wanted, posterior.numpy(), *(count.numpy() for count in counts), log_z.numpy(), status)
+    inputs = (_array(log_obs), *arcs, per_frame, skips, frames.numpy(), states.numpy())
+    log_z, status = torch.empty(b, dtype=torch.float64), np.zeros(b, np.int64)
+    posterior = torch.empty(log_obs.shape if wanted else (b, 1, 1), dtype=log_obs.dtype)
+    counts = [torch.empty(arc.shape if wanted == COUNTS else (b, 1, 1), dtype=log_obs.dtype) for arc in arcs]
+    outputs = (posterior.numpy(), *(count.numpy() for count in counts), log_z.numpy(), status)
 
-    def run_by(kernel: Callable) -> Callable[[np.ndarray], None]:
-        return lambda utterances: kernel(
-            utterances, x, *arcs, per_frame, skips, frames.numpy(), states.numpy(), *outputs
-        )
+    def extended(utterances: np.ndarray) -> None:
+        left_to_right.forward_backward(utterances, *inputs, wanted, *outputs)
 
-    extended = run_by(left_to_right.forward_backward)
-    exact = run_by(log_domain.forward_backward)
+    def exact(utterances: np.ndarray, wanted: int = wanted) -> None:
+        log_domain.forward_backward(utterances, *inputs, wanted, *outputs)
+
     over_batch(extended if log_obs.dtype == torch.float32 else exact, _cells(problem))
     _finish(problem, status, exact)
     if wanted == LIKELIHOOD:
@@ -103,14 +109,23 @@ def _dense(problem: Problem, topology: Dense, wanted: int) -> ForwardBackward:
     b, _, k = log_obs.shape
     if k < FEW_STATES and log_obs.dtype == torch.float32:
         return _in_double(problem, topology, wanted)
-    x, log_z, status = _array(log_obs), torch.empty(b, dtype=torch.float64), np.zeros(b, np.int64)
+    x, log_z, status = (
+        _array(log_obs),
+        torch.empty(b, dtype=torch.float64),
+        np.zeros(b, np.int64),
+    )
     scores = _dense_scores(topology)
     if wanted == LIKELIHOOD and not _forgiving(scores):
         wanted = POSTERIORS  # only the backward pass tells whether underflow did harm
     posterior = torch.empty(log_obs.shape if wanted else (b, 1, 1), dtype=log_obs.dtype)
     n = b if wanted == COUNTS else 0
     counts = [torch.empty(shape, dtype=log_obs.dtype) for shape in ((n, k), (n, k, k), (n, k))]
-    outputs = (posterior.numpy(), *(count.numpy() for count in counts), log_z.numpy(), status)
+    outputs = (
+        posterior.numpy(),
+        *(count.numpy() for count in counts),
+        log_z.numpy(),
+        status,
+    )
 
     # Scores need not be log-probabilities: exp must not overflow. The kernel takes the transposed matrix too.
     highest = [max(float(score.max()), -1e30) for score in scores]
@@ -119,22 +134,32 @@ def _dense(problem: Problem, topology: Dense, wanted: int) -> ForwardBackward:
 
     def scaled(utterances: np.ndarray) -> None:
         dense.forward_backward(
-            utterances, x, *probabilities, frames.numpy(), wanted, LOST[log_obs.dtype], *outputs
+            utterances,
+            x,
+            *probabilities,
+            frames.numpy(),
+            wanted,
+            LOST[log_obs.dtype],
+            *outputs,
         )
 
-    def exact(utterances: np.ndarray) -> None:
+    def exact(utterances: np.ndarray, wanted: int = wanted) -> None:
         dense.log_domain(utterances, x, *scores, frames.numpy(), wanted, *outputs)
 
     over_batch(scaled, _cells(problem))
     log_z += highest[0] + highest[1] * (frames.double() - 1) + highest[2]
     if log_obs.dtype == torch.float32:
         small = log_z.abs() < SMALL_LOG_Z * frames.double().sqrt()
-        status[small.numpy() & (status == DONE)] = OUT_OF_RANGE
+        status[small.numpy() & (status == DONE)] = IMPRECISE
     _finish(problem, status, exact)
     if wanted == LIKELIHOOD:
         return ForwardBackward(log_z, None, None)
     final = None if topology.final is None else counts[2]
-    return ForwardBackward(log_z, posterior, Dense(counts[0], counts[1], final) if wanted == COUNTS else None)
+    return ForwardBackward(
+        log_z,
+        posterior,
+        Dense(counts[0], counts[1], final) if wanted == COUNTS else None,
+    )
 
 
 def _in_double(problem: Problem, topology: Dense, wanted: int) -> ForwardBackward:
@@ -149,14 +174,30 @@ def _in_double(problem: Problem, topology: Dense, wanted: int) -> ForwardBackwar
 def _viterbi(problem: Problem) -> Viterbi:
     log_obs, topology, frames, states = problem
     b, t, _ = log_obs.shape
-    path, score = torch.empty(b, t, dtype=torch.int64), torch.empty(b, dtype=torch.float64)
+    path, score = (
+        torch.empty(b, t, dtype=torch.int64),
+        torch.empty(b, dtype=torch.float64),
+    )
     status = np.zeros(b, np.int64)
-    x, lengths, outputs = _array(log_obs), frames.numpy(), (path.numpy(), score.numpy(), status)
+    x, lengths, outputs = (
+        _array(log_obs),
+        frames.numpy(),
+        (path.numpy(), score.numpy(), status),
+    )
     if isinstance(topology, LeftToRight):
         arcs, per_frame, skips = _arcs(topology)
 
         def run(utterances: np.ndarray) -> None:
-            best_path.viterbi(utterances, x, *arcs, per_frame, skips, lengths, states.numpy(), *outputs)
+            best_path.viterbi(
+                utterances,
+                x,
+                *arcs,
+                per_frame,
+                skips,
+                lengths,
+                states.numpy(),
+                *outputs,
+            )
     else:
         scores = _dense_scores(topology)
 
@@ -169,14 +210,17 @@ def _viterbi(problem: Problem) -> Viterbi:
     return Viterbi(path, score)
 
 
-def _finish(problem: Problem, status: np.ndarray, exact: Callable[[np.ndarray], None]) -> None:
-    """Say what is wrong with a bad utterance; do again in the log domain what left the fast kernel's range."""
+def _finish(problem: Problem, status: np.ndarray, exact: Callable[..., None]) -> None:
+    """Say what is wrong with a bad utterance; do again in the log domain what the fast kernel could not do."""
     if not status.any():
         return
     if (status == BAD_VALUE).any():
         check_observations(problem)
-    again = np.flatnonzero(status == OUT_OF_RANGE)
-    over_batch(lambda utterances: exact(again[utterances]), _cells(problem)[again])
+    # Kernels write the status they leave behind: find both kinds before either is done again.
+    imprecise, out_of_range = np.flatnonzero(status == IMPRECISE), np.flatnonzero(status == OUT_OF_RANGE)
+    cells = _cells(problem)
+    over_batch(lambda share: exact(imprecise[share], LIKELIHOOD), cells[imprecise])
+    over_batch(lambda share: exact(out_of_range[share]), cells[out_of_range])
 
 
 def _forgiving(scores: tuple[np.ndarray, ...]) -> bool:
@@ -199,7 +243,11 @@ def _arcs(topology: LeftToRight) -> tuple[list[np.ndarray], bool, bool]:
 
 def _dense_scores(topology: Dense) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     initial, transition = _array(topology.initial), _array(topology.transition)
-    return initial, transition, np.zeros_like(initial) if topology.final is None else _array(topology.final)
+    return (
+        initial,
+        transition,
+        np.zeros_like(initial) if topology.final is None else _array(topology.final),
+    )
 
 
 def _padded(x: np.ndarray) -> np.ndarray:

@@ -18,11 +18,12 @@ NONE = -np.inf
 @row
 def _stay_or_move(d, w, x, best, pointer, lo, hi):
     """Of equal scores the lower state, that is the move, is taken."""
-    for n in range(lo, hi):
-        i = n + TWO
-        moved = d[i - ONE] >= d[i]
-        pointer[n] = np.uint8(1) if moved else np.uint8(0)
-        best[i] = (d[i - ONE] if moved else d[i]) + (w[i] + x[n])
+    for first, last in rows.blocks(lo, hi):
+        for n in range(first, last):
+            i = n + TWO
+            moved = d[i - ONE] >= d[i]
+            pointer[n] = np.uint8(1) if moved else np.uint8(0)
+            best[i] = (d[i - ONE] if moved else d[i]) + (w[i] + x[n])
 
 
 @row
@@ -47,7 +48,20 @@ def _minus(x, value, lo, hi):
 
 
 @kernel
-def viterbi(utterances, log_obs, stay, move, skip, per_frame, skips, frames, states, path, score, status):
+def viterbi(
+    utterances,
+    log_obs,
+    stay,
+    move,
+    skip,
+    per_frame,
+    skips,
+    frames,
+    states,
+    path,
+    score,
+    status,
+):
     """Arcs are [b, 1 or t, n]."""
     longest, widest = 0, 0
     for b in utterances:
@@ -57,13 +71,12 @@ def viterbi(utterances, log_obs, stay, move, skip, per_frame, skips, frames, sta
     for b in utterances:
         T, S = frames[b], states[b]
         arcs = stay[b], move[b], skip[b]
-        path[b, :] = -1
         score[b] = NONE
         folded = foldable(stay[b], S, per_frame, skips)
         status[b], end = _recurse(log_obs[b], T, S, arcs, per_frame, skips, folded, pointers, space)
         if status[b] == DONE and end > NONE:
-            _trace(T, S, pointers, path[b])
-            score[b] = _rescore(log_obs[b], T, arcs, per_frame, path[b])
+            score[b] = _trace(log_obs[b], T, S, arcs, per_frame, pointers, path[b])
+        path[b, T if score[b] > NONE else 0 :] = -1
 
 
 @inner
@@ -106,19 +119,13 @@ def _load(arcs, t, S, skips, stay, move, skip):
 
 
 @inner
-def _trace(T, S, pointers, path):
-    s = S - 1
+def _trace(x, T, S, arcs, per_frame, pointers, path):
+    """Follow the pointers from the end; the score is summed on the way, in float64."""
+    n, step, score = S - 1, 1, 0.0
     for t in range(T - 1, -1, -1):
-        path[t] = s
+        path[t] = n
+        score += np.float64(x[t, n]) + np.float64(arcs[step][t if per_frame else 0, n])
         if t > 0:
-            s -= pointers[t, s]
-
-
-@inner
-def _rescore(x, T, arcs, per_frame, path):
-    total = 0.0
-    for t in range(T):
-        s = path[t]
-        step = path[t + 1] - s if t + 1 < T else 1
-        total += np.float64(x[t, s]) + np.float64(arcs[step][t if per_frame else 0, s])
-    return total
+            step = np.int64(pointers[t, n])
+            n -= step
+    return score

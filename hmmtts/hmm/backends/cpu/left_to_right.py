@@ -17,7 +17,7 @@ from hmmtts.hmm.backends.cpu.compile import inner, kernel
 from hmmtts.hmm.backends.cpu.rows import LOG2_E, NEVER, ONE, PAD, TWO, F, nearest
 
 # What became of an utterance.
-DONE, BAD_VALUE, OUT_OF_RANGE = 0, 1, 2
+DONE, BAD_VALUE, OUT_OF_RANGE, IMPRECISE = 0, 1, 2, 3  # imprecise: all is right but the last digits of log Z
 
 LN_2 = math.log(2.0)
 NORMALISE = 4  # frames between renormalisations: mantissas grow by less than 8 a frame
@@ -72,8 +72,7 @@ def forward_backward(
                 for n in range(S):
                     log_z[b] += np.float64(move[b, 0, n]) - np.float64(stay[b, 0, n])
             if abs(log_z[b]) < SMALL_LOG_Z * math.sqrt(T):
-                status[b] = OUT_OF_RANGE
-                continue
+                status[b] = IMPRECISE
         if wanted == 0:
             continue
         possible = log_z[b] > -np.inf
@@ -81,7 +80,22 @@ def forward_backward(
         counts = stays[b], moves[b], leaps[b]
         sums[:] = 0.0
         if possible and not _backward(
-            x, T, S, arcs, per_frame, skips, folded, count, am, ae, zm, ze, cells, posterior[b], counts, sums
+            x,
+            T,
+            S,
+            arcs,
+            per_frame,
+            skips,
+            folded,
+            count,
+            am,
+            ae,
+            zm,
+            ze,
+            cells,
+            posterior[b],
+            counts,
+            sums,
         ):
             status[b] = OUT_OF_RANGE
             continue
@@ -181,7 +195,22 @@ def _forward(x, T, S, arcs, per_frame, skips, folded, kept, am, ae, cells):
             if per_frame and not _split_arcs(arcs, t - 1, S, skips, cells):
                 return OUT_OF_RANGE, failed[0], failed[1], failed[2]
             if skips:
-                rows.forward_skips(before, before_e, p, pe, q, qe, r, re, x[t], shift, now, now_e, lo, hi)
+                rows.forward_skips(
+                    before,
+                    before_e,
+                    p,
+                    pe,
+                    q,
+                    qe,
+                    r,
+                    re,
+                    x[t],
+                    shift,
+                    now,
+                    now_e,
+                    lo,
+                    hi,
+                )
             else:
                 rows.forward_arcs(before, before_e, p, pe, q, qe, x[t], shift, now, now_e, lo, hi)
         if t % NORMALISE == NORMALISE - 1:
@@ -198,10 +227,32 @@ def _forward(x, T, S, arcs, per_frame, skips, folded, kept, am, ae, cells):
 
 
 @inner
-def _backward(x, T, S, arcs, per_frame, skips, folded, count, am, ae, zm, ze, cells, posterior, counts, sums):
+def _backward(
+    x,
+    T,
+    S,
+    arcs,
+    per_frame,
+    skips,
+    folded,
+    count,
+    am,
+    ae,
+    zm,
+    ze,
+    cells,
+    posterior,
+    counts,
+    sums,
+):
     """Posteriors of every real frame, and arc counts (per frame, or summed in `sums`); False if out of range."""
     p, pe, q, qe, r, re = cells[0], cells[1], cells[2], cells[3], cells[4], cells[5]
-    b, be, c, ce = cells[6], cells[7], cells[8], cells[9]  # beta, and beta times emission
+    b, be, c, ce = (
+        cells[6],
+        cells[7],
+        cells[8],
+        cells[9],
+    )  # beta, and beta times emission
     one, zero = cells[10], cells[11]
     weight, weight_e = (p, pe) if folded else (one, zero)
     scale = F(1.0) / zm
@@ -241,7 +292,18 @@ def _backward(x, T, S, arcs, per_frame, skips, folded, count, am, ae, zm, ze, ce
                     row = counts[kind][t - 1] if per_frame else posterior[t - 1]
                     arc, arc_e = cells[2 * kind], cells[2 * kind + 1]
                     rows.arc_share(
-                        am[t - 1], ae[t - 1], arc, arc_e, c, ce, np.uint64(kind), scale, ze, row, lo, hi
+                        am[t - 1],
+                        ae[t - 1],
+                        arc,
+                        arc_e,
+                        c,
+                        ce,
+                        np.uint64(kind),
+                        scale,
+                        ze,
+                        row,
+                        lo,
+                        hi,
                     )
                     if per_frame:
                         rows.fill(row, F(0.0), none, lo)

@@ -12,12 +12,10 @@ NEVER = -np.inf
 
 
 @inner
-def _add(a, b, c):
-    """log(e^a + e^b + e^c)"""
-    top = max(a, b, c)
-    if top == NEVER:
-        return NEVER
-    return top + np.log(np.exp(a - top) + np.exp(b - top) + np.exp(c - top))
+def _add(a, b):
+    """log(e^a + e^b)"""
+    top, low = max(a, b), min(a, b)
+    return top if low == NEVER else top + np.log1p(np.exp(low - top))
 
 
 @inner
@@ -95,7 +93,7 @@ def _forward(x, T, S, arcs, per_frame, kinds, alpha):
             skipped = (
                 before[n - 2] + _arc(arcs, 2, t - 1, n - 2, per_frame) if n >= 2 and kinds == 3 else NEVER
             )
-            now[n] = x[t, n] + _add(stayed, moved, skipped)
+            now[n] = x[t, n] + _add(_add(stayed, moved), skipped)
     return alpha[(T - 1) % kept, S - 1] + _arc(arcs, 1, T - 1, S - 1, per_frame)
 
 
@@ -121,7 +119,7 @@ def _backward(x, T, S, arcs, per_frame, kinds, alpha, space, log_z, count, poste
             stayed = _arc(arcs, 0, t - 1, n, per_frame) + after[n]
             moved = _arc(arcs, 1, t - 1, n, per_frame) + after[n + 1]
             skipped = _arc(arcs, 2, t - 1, n, per_frame) + after[n + 2] if kinds == 3 else NEVER
-            beta[n] = _add(stayed, moved, skipped)
+            beta[n] = _add(_add(stayed, moved), skipped)
             if count:
                 place = t - 1 if per_frame else 0
                 counts[0][place, n] += np.exp(alpha[t - 1, n] + stayed - log_z)

@@ -18,6 +18,8 @@ from hmmtts.hmm.backends.cpu.compile import FAST, inner, reduction, row
 F = np.float32
 PAD = 2
 ONE, TWO = np.uint64(1), np.uint64(PAD)
+LANES = np.uint64(16)  # float32 cells in the longest vectors
+WHOLE = ~np.uint64(15)
 NEVER = F(-1.0e9)  # exponent of a cell that is zero
 NOT_ZERO = F(-5.0e8)
 LARGEST = F(2.0**22)  # exponents beyond are left to the log-domain kernel
@@ -58,7 +60,10 @@ def nearest(context, x):
     """The nearest whole number, ties to even."""
 
     def generate(context, builder, signature, arguments):
-        return builder.call(builder.module.declare_intrinsic("llvm.rint", [ir.FloatType()]), [arguments[0]])
+        return builder.call(
+            builder.module.declare_intrinsic("llvm.rint", [ir.FloatType()]),
+            [arguments[0]],
+        )
 
     return types.float32(types.float32), generate
 
@@ -99,6 +104,17 @@ def _emission(score, shift):
     return (m if possible else F(0.0)), (n - shift if possible else NEVER)
 
 
+@njit(inline="always")
+def blocks(lo, hi):
+    """lo to hi as whole vectors, the last of which overlaps: no cell is left to a scalar loop.
+
+    Only for functions that write what they do not read, since some cells are computed twice.
+    """
+    whole = lo + ((hi - lo) & WHOLE)
+    overlapping = hi - LANES if hi - lo > LANES else whole
+    return (lo, whole), (overlapping if whole < hi else hi, hi)
+
+
 @row
 def from_scores(x, m, e, lo, hi):
     for n in range(lo, hi):
@@ -108,27 +124,29 @@ def from_scores(x, m, e, lo, hi):
 @row
 def forward_plain(a, ae, w, we, x, shift, out, oute, lo, hi):
     """out(n) = [a(n) + a(n-1)] w(n) emission(n)"""
-    for n in range(lo, hi):
-        i = n + TWO
-        m, e = _emission(x[n], shift)
-        top = max(ae[i], ae[i - ONE])
-        out[i] = (a[i] * power_of_two(ae[i] - top) + a[i - ONE] * power_of_two(ae[i - ONE] - top)) * (
-            w[i] * m
-        )
-        oute[i] = top + we[i] + e
+    for first, last in blocks(lo, hi):
+        for n in range(first, last):
+            i = n + TWO
+            m, e = _emission(x[n], shift)
+            top = max(ae[i], ae[i - ONE])
+            out[i] = (a[i] * power_of_two(ae[i] - top) + a[i - ONE] * power_of_two(ae[i - ONE] - top)) * (
+                w[i] * m
+            )
+            oute[i] = top + we[i] + e
 
 
 @row
 def forward_arcs(a, ae, p, pe, q, qe, x, shift, out, oute, lo, hi):
     """out(n) = [a(n) p(n) + a(n-1) q(n-1)] emission(n)"""
-    for n in range(lo, hi):
-        i = n + TWO
-        j = i - ONE
-        m, e = _emission(x[n], shift)
-        stayed, moved = ae[i] + pe[i], ae[j] + qe[j]
-        top = max(stayed, moved)
-        out[i] = (a[i] * p[i] * power_of_two(stayed - top) + a[j] * q[j] * power_of_two(moved - top)) * m
-        oute[i] = top + e
+    for first, last in blocks(lo, hi):
+        for n in range(first, last):
+            i = n + TWO
+            j = i - ONE
+            m, e = _emission(x[n], shift)
+            stayed, moved = ae[i] + pe[i], ae[j] + qe[j]
+            top = max(stayed, moved)
+            out[i] = (a[i] * p[i] * power_of_two(stayed - top) + a[j] * q[j] * power_of_two(moved - top)) * m
+            oute[i] = top + e
 
 
 @row
@@ -148,33 +166,36 @@ def forward_skips(a, ae, p, pe, q, qe, r, re, x, shift, out, oute, lo, hi):
 @row
 def emit(b, be, w, we, x, shift, out, oute, lo, hi):
     """out(n) = b(n) w(n) emission(n)"""
-    for n in range(lo, hi):
-        i = n + TWO
-        m, e = _emission(x[n], shift)
-        out[i] = b[i] * w[i] * m
-        oute[i] = be[i] + we[i] + e
+    for first, last in blocks(lo, hi):
+        for n in range(first, last):
+            i = n + TWO
+            m, e = _emission(x[n], shift)
+            out[i] = b[i] * w[i] * m
+            oute[i] = be[i] + we[i] + e
 
 
 @row
 def backward_plain(c, ce, out, oute, lo, hi):
     """out(n) = c(n) + c(n+1)"""
-    for n in range(lo, hi):
-        i = n + TWO
-        top = max(ce[i], ce[i + ONE])
-        out[i] = c[i] * power_of_two(ce[i] - top) + c[i + ONE] * power_of_two(ce[i + ONE] - top)
-        oute[i] = top
+    for first, last in blocks(lo, hi):
+        for n in range(first, last):
+            i = n + TWO
+            top = max(ce[i], ce[i + ONE])
+            out[i] = c[i] * power_of_two(ce[i] - top) + c[i + ONE] * power_of_two(ce[i + ONE] - top)
+            oute[i] = top
 
 
 @row
 def backward_arcs(c, ce, p, pe, q, qe, out, oute, lo, hi):
     """out(n) = p(n) c(n) + q(n) c(n+1)"""
-    for n in range(lo, hi):
-        i = n + TWO
-        j = i + ONE
-        stayed, moved = ce[i] + pe[i], ce[j] + qe[i]
-        top = max(stayed, moved)
-        out[i] = c[i] * p[i] * power_of_two(stayed - top) + c[j] * q[i] * power_of_two(moved - top)
-        oute[i] = top
+    for first, last in blocks(lo, hi):
+        for n in range(first, last):
+            i = n + TWO
+            j = i + ONE
+            stayed, moved = ce[i] + pe[i], ce[j] + qe[i]
+            top = max(stayed, moved)
+            out[i] = c[i] * p[i] * power_of_two(stayed - top) + c[j] * q[i] * power_of_two(moved - top)
+            oute[i] = top
 
 
 @row
@@ -193,18 +214,20 @@ def backward_skips(c, ce, p, pe, q, qe, r, re, out, oute, lo, hi):
 @row
 def state_share(a, ae, b, be, scale, scale_e, out, lo, hi):
     """out(n) = a(n) b(n) scale / 2**scale_e, as plain numbers"""
-    for n in range(lo, hi):
-        i = n + TWO
-        out[n] = a[i] * b[i] * scale * power_of_two(ae[i] + be[i] - scale_e)
+    for first, last in blocks(lo, hi):
+        for n in range(first, last):
+            i = n + TWO
+            out[n] = a[i] * b[i] * scale * power_of_two(ae[i] + be[i] - scale_e)
 
 
 @row
 def arc_share(a, ae, p, pe, c, ce, ahead, scale, scale_e, out, lo, hi):
     """out(n) = a(n) p(n) c(n + ahead) scale / 2**scale_e, as plain numbers"""
-    for n in range(lo, hi):
-        i = n + TWO
-        j = i + ahead
-        out[n] = a[i] * p[i] * c[j] * scale * power_of_two(ae[i] + pe[i] + ce[j] - scale_e)
+    for first, last in blocks(lo, hi):
+        for n in range(first, last):
+            i = n + TWO
+            j = i + ahead
+            out[n] = a[i] * p[i] * c[j] * scale * power_of_two(ae[i] + pe[i] + ce[j] - scale_e)
 
 
 @row
@@ -261,12 +284,28 @@ def within(x, floor, limit, lo, hi):
     return beyond == 0
 
 
+@row
+def _ordinary(x, hi):
+    """Whether no exponent is all ones, as those of NaN and of both infinities are."""
+    ones = _to_bits(x.dtype.type(np.inf))
+    special = np.int32(0)
+    for first, last in blocks(np.uint64(0), hi):
+        for n in range(first, last):
+            special += np.int32(1) if (_to_bits(x[n]) & ones) == ones else np.int32(0)
+    return special == 0
+
+
 @inner
 def finite(x, states):
     """Whether the row is free of NaN and +inf: by its bits, since fast arithmetic is allowed to overlook a NaN."""
-    infinity, impossible = _to_bits(x.dtype.type(np.inf)), _to_bits(x.dtype.type(-np.inf))
-    bad = np.int32(0)
-    for n in range(np.uint64(states)):
+    if _ordinary(x, np.uint64(states)):
+        return True
+    infinity, impossible = (
+        _to_bits(x.dtype.type(np.inf)),
+        _to_bits(x.dtype.type(-np.inf)),
+    )
+    bad = 0
+    for n in range(states):
         bits = _to_bits(x[n])
-        bad += np.int32(1) if (bits >= infinity) | ((bits < 0) & (bits > impossible)) else np.int32(0)
+        bad += (bits >= infinity) | ((bits < 0) & (bits > impossible))
     return bad == 0
