@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from hmmtts.align.listening import prepared
 from hmmtts.align.panel import Refused
 from hmmtts.align.script import Script, certain, sound, with_open_pauses
 from hmmtts.align.training import Spoken
@@ -108,7 +109,7 @@ def hear(line: Line) -> Spoken | Refused:
         return Refused(line.id, f"{utterance.where}: {failure}")
     if len(wave) < rate * 0.05:
         return Refused(line.id, f"{utterance.where}: {len(wave) / rate:.3f} s of sound, too short to align")
-    return Spoken(line.id, wave, rate, line.script)
+    return Spoken(line.id, prepared(wave, rate), len(wave) / rate, line.script)
 
 
 def training_order(lines: Sequence[Line], seed: int) -> Iterator[Line]:

@@ -33,10 +33,15 @@ COARSE = Listening(window=0.025, hop=0.010, deltas=2, states=3, components=1)
 FINE = Listening(window=0.010, hop=0.005, deltas=0, states=5, components=2)
 
 
-def listen(wave: Wave, rate: int, listening: Listening, phase: float = 0.0) -> Float[np.ndarray, "u c"]:
-    """Cepstra of the sound from `phase` seconds on."""
+def prepared(wave: Wave, rate: int) -> Wave:
+    """The sound at RATE with emphasis, as `listen` takes it."""
     heard = resample(wave, rate, RATE)
-    heard = np.append(heard[:1], heard[1:] - EMPHASIS * heard[:-1])[round(phase * RATE) :].astype(np.float32)
+    return np.append(heard[:1], heard[1:] - EMPHASIS * heard[:-1]).astype(np.float32)
+
+
+def listen(sound: Wave, listening: Listening, phase: float = 0.0) -> Float[np.ndarray, "u c"]:
+    """Cepstra of the prepared sound from `phase` seconds on."""
+    heard = sound[round(phase * RATE) :]
     with torch.inference_mode():
         return _cepstra(listening)(torch.from_numpy(heard)[None])[0].numpy()
 

@@ -6,6 +6,7 @@ they add up over batches, and `estimate` turns them into the next model.
 """
 
 import math
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -60,7 +61,7 @@ def no_counts(model: Mixtures) -> Counts:
     return Counts(torch.zeros(m, k, 1 + 2 * c, dtype=torch.float64), torch.zeros(m, dtype=torch.float64))
 
 
-def component_scores(model: Mixtures, batch: Batch) -> Float[Tensor, "b u n k"]:
+def component_scores(model: Mixtures, batch: Batch) -> Float[Tensor, "b u k n"]:
     """log weight + log density of every component: one matrix product, since features are centred and near 1."""
     k, c = model.mean.shape[1:]
     precision = 1 / model.variance
@@ -70,13 +71,14 @@ def component_scores(model: Mixtures, batch: Batch) -> Float[Tensor, "b u n k"]:
     ).sum(-1)
     b, u, _ = batch.features.shape
     n = batch.ids.shape[1]
-    weights = quadratic[batch.ids].reshape(b, n * k, 2 * c)
+    weights = quadratic[batch.ids].transpose(1, 2).reshape(b, k * n, 2 * c)
+    offsets = constant[batch.ids].transpose(1, 2).reshape(b, 1, k * n)
     powers = torch.cat([batch.features.square(), batch.features], -1)
-    return torch.baddbmm(constant[batch.ids].reshape(b, 1, n * k), powers, weights.mT).reshape(b, u, n, k)
+    return torch.baddbmm(offsets, powers, weights.mT).reshape(b, u, k, n)
 
 
-def log_densities(components: Float[Tensor, "b u n k"]) -> Float[Tensor, "b u n"]:
-    return components[..., 0] if components.shape[-1] == 1 else components.logsumexp(-1)
+def log_densities(components: Float[Tensor, "b u k n"]) -> Float[Tensor, "b u n"]:
+    return reduce(torch.logaddexp, components.unbind(2))
 
 
 def chain(model: Mixtures, batch: Batch) -> LeftToRight:
@@ -99,25 +101,23 @@ def expect(model: Mixtures, batch: Batch, scale: float = 1.0) -> Counts:
     components = component_scores(model, batch)
     log_obs = log_densities(components)
     posterior = posteriors(log_obs * scale, chain(model, batch), batch.frames, batch.states)
-    return gather(model, batch, posterior, (components - log_obs[..., None]).exp_())
+    if components.shape[2] == 1:
+        return gather(model, batch, posterior[:, :, None])
+    share = components.sub_(log_obs[:, :, None]).exp_()
+    return gather(model, batch, share.mul_(posterior[:, :, None]))
 
 
-def gather(
-    model: Mixtures,
-    batch: Batch,
-    posterior: Float[Tensor, "b u n"],
-    share: Float[Tensor, "b u n k"],
-) -> Counts:
-    """The statistics of frames that belong to places of the chain by `posterior` and to components by `share`."""
-    k, c = model.mean.shape[1:]
-    b, u, n = posterior.shape
-    weight = (posterior[..., None] * share).reshape(b, u, n * k)
+def gather(model: Mixtures, batch: Batch, weight: Float[Tensor, "b u k n"]) -> Counts:
+    """The statistics of frames that belong to components of the places of the chain by `weight`."""
+    c = model.mean.shape[-1]
+    b, u, k, n = weight.shape
     ones = torch.ones_like(batch.features[..., :1])
-    moments = weight.mT @ torch.cat([ones, batch.features, batch.features.square()], -1)
+    powers = torch.cat([ones, batch.features, batch.features.square()], -1)
+    moments = (weight.reshape(b, u, k * n).mT @ powers).reshape(b, k, n, 1 + 2 * c).transpose(1, 2)
     counts = no_counts(model)
     counts.moments.index_add_(0, batch.ids.flatten(), moments.reshape(b * n, k, 1 + 2 * c).to(torch.float64))
     # A state that cannot be left out is entered once; one that can, as often as it is there at all.
-    entered = torch.where(batch.skippable > 0, posterior.sum(1).clamp(max=1.0), 1.0)
+    entered = torch.where(batch.skippable > 0, moments[..., 0].sum(-1).clamp(max=1.0), 1.0)
     entered = entered * (torch.arange(n) < batch.states[:, None])
     counts.visits.index_add_(0, batch.ids.flatten(), entered.flatten().to(torch.float64))
     return counts

@@ -39,13 +39,9 @@ class Spoken(NamedTuple):
     """An utterance as training and alignment take it."""
 
     id: str
-    wave: Wave
-    rate: int
+    sound: Wave  # as listening.prepared makes it
+    seconds: float
     script: Script
-
-    @property
-    def seconds(self) -> float:
-        return len(self.wave) / self.rate
 
 
 class Panel(NamedTuple):
@@ -57,7 +53,7 @@ class Panel(NamedTuple):
 
 
 def track(aligner: Aligner, spoken: Spoken, script: Script | None = None) -> Track:
-    features = listen(spoken.wave, spoken.rate, aligner.listening, aligner.phase)
+    features = listen(spoken.sound, aligner.listening, aligner.phase)
     return Track(aligner.centring(features), script or spoken.script, spoken.seconds)
 
 
@@ -127,7 +123,7 @@ def _begin(
     phase: float = 0.0,
 ) -> tuple[Aligner, list[Track]]:
     """A listener that knows nothing yet, and what it hears."""
-    heard = [listen(spoken.wave, spoken.rate, listening, phase) for spoken in corpus]
+    heard = [listen(spoken.sound, listening, phase) for spoken in corpus]
     centre = centring.learn(heard, listening.hop)
     states = inventory(counts)
     blank = mixtures.blank(states.size, heard[0].shape[1])
@@ -163,7 +159,7 @@ def _segmented(aligner: Aligner, tracks: Sequence[Track], times: Sequence[Edges]
         for row, i in enumerate(group):
             place = _place_of_frame(aligner, tracks[i], times[i])
             posterior[row, torch.arange(len(place)), torch.from_numpy(place)] = 1.0
-        counts = mixtures.gather(aligner.model, batch, posterior, torch.ones(*posterior.shape, 1))
+        counts = mixtures.gather(aligner.model, batch, posterior[:, :, None])
         total = mixtures.Counts(*(a + b for a, b in zip(total, counts, strict=True)))
     return aligner._replace(model=mixtures.estimate(total, aligner.model))
 

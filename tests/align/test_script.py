@@ -8,7 +8,7 @@ from praatio import textgrid as praat
 
 from hmmtts.align import centring, output
 from hmmtts.align.corpus import Line, phones_of, training_order
-from hmmtts.align.listening import COARSE, FINE, RATE, edges, frames_at, listen
+from hmmtts.align.listening import COARSE, FINE, RATE, edges, frames_at, listen, prepared
 from hmmtts.align.panel import Aligned, Phone, Word
 from hmmtts.align.script import (
     BETWEEN,
@@ -97,7 +97,7 @@ def test_the_time_of_a_frame_is_its_centre(listening, phase):
     """Silence, then noise from 0.5 s on: energy crosses the middle of its range at the frame centred there."""
     noise = np.random.default_rng(0).standard_normal(RATE).astype(np.float32) * 0.3
     noise[: RATE // 2] = 0
-    energy = listen(noise, RATE, listening, phase)[:, 0]
+    energy = listen(prepared(noise, RATE), listening, phase)[:, 0]
     # The centre of the window crosses when half of its power lies in the noise: a fall of 3 dB from the plateau.
     plateau = np.median(energy[len(energy) * 3 // 4 :])
     loud = int(np.argmax(energy > plateau - 3 * np.sqrt(26)))
