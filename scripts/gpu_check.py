@@ -2,6 +2,7 @@
 
     python scripts/gpu_check.py                 exit code 0: right; 1: wrong; 3: there is no GPU
     python scripts/gpu_check.py --interpret     the same on small shapes by Triton's interpreter, without a GPU
+    python scripts/gpu_check.py --compile       compile every kernel for Turing, Ampere and Hopper, without a GPU
 
 Two to three minutes on a GPU, most of them spent by the reference. The tables belong into docs/performance.md.
 """
@@ -20,7 +21,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--interpret", action="store_true", help="Triton's interpreter on the CPU, small shapes"
     )
-    interpret = parser.parse_args(argv).interpret
+    parser.add_argument("--compile", action="store_true", help="only compile, for several kinds of GPU")
+    arguments = parser.parse_args(argv)
+    interpret = arguments.interpret
+    if arguments.compile:
+        return compile_kernels()
     if interpret:
         os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported
 
@@ -63,6 +68,15 @@ def main(argv: list[str] | None = None) -> int:
         )
     )
     return 1 if failed else 0
+
+
+def compile_kernels() -> int:
+    from hmmtts.bench.gpu_compile import CAPABILITIES, compile_all
+
+    for capability in CAPABILITIES:
+        count = sum(1 for _ in compile_all(capability))
+        print(f"{count} variants of the kernels compile for compute capability {capability / 10:.1f}")
+    return 0
 
 
 if __name__ == "__main__":

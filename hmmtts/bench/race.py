@@ -52,7 +52,8 @@ def race(
             # Whatever a peer breaks on is its own affair: it is reported, and the others run.
             if contender.name == "ours":
                 raise
-            absent[contender.name] = f"{type(error).__name__}: {error}".splitlines()[0][:120]
+            kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+            absent[contender.name] = f"{kind}{error}".splitlines()[0][:120]
     times = interleave(calls, effort.seconds, effort.rounds)
     records = []
     for contender in contenders:

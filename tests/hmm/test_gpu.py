@@ -5,6 +5,7 @@
 
 import importlib.util
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -203,6 +204,27 @@ def test_real_sizes_on_a_real_gpu():
         batch = gpu_bench.made_up(kind, (8, 300, 120), 10.0, torch.float32)
         for quantity, error in gpu_bench.compare(batch, DEVICE).items():
             assert error <= gpu_bench.BARS[torch.float32][quantity], (kind, quantity)
+
+
+@needs_triton
+def test_kernels_compile_to_machine_code():
+    """In a process without the interpreter; all variants and capabilities: scripts/gpu_check.py --compile."""
+    code = (
+        "from itertools import islice; from hmmtts.bench.gpu_compile import compile_all; "
+        "print([compiled.kernel for compiled in islice(compile_all(80), 16)])"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for kernel in (
+        "left_to_right.forward",
+        "left_to_right.backward",
+        "best_path.left_to_right",
+        "dense.count",
+    ):
+        assert kernel in done.stdout
 
 
 def _script():

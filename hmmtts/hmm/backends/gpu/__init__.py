@@ -67,7 +67,7 @@ class LeftToRightSolver:
             "PER_FRAME": self.per_frame,
             "SKIPS": self.skips,
             "BLOCK": block,
-            "num_warps": _warps(block, 2),
+            "num_warps": warps(block, 2),
         }
 
     def forward(self, keep: bool) -> Forward:
@@ -115,7 +115,7 @@ class DenseSolver:
         self.sizes = self.log_obs.shape[1], self.log_obs.shape[2]
         block = triton.next_power_of_2(self.sizes[1])
         rows = min(block, max(1, TILE // block))
-        self.options = {"BLOCK": block, "ROWS": rows, "num_warps": _warps(rows * block, 8)}
+        self.options = {"BLOCK": block, "ROWS": rows, "num_warps": warps(rows * block, 8)}
 
     def forward(self, keep: bool) -> Forward:
         result = _empty_forward(self.log_obs, keep)
@@ -167,7 +167,7 @@ def _solver(problem: Problem) -> LeftToRightSolver | DenseSolver:
     return DenseSolver(problem, problem.topology)
 
 
-def _warps(cells: int, each: int) -> int:
+def warps(cells: int, each: int) -> int:
     """Threads for so many cells, several to each: more would only wait for one another at every frame."""
     return min(8, max(1, cells // (32 * each)))
 
