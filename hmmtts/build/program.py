@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent
-TARGET = re.compile(r"^\s*(?:- )?_target_:\s*([\w.]+)", re.MULTILINE)
+TARGET = re.compile(r"_target_:\s*[\"']?([\w.]+)")
 
 
 def folder(name: str) -> Path:

@@ -93,11 +93,12 @@ def verdict(health: Health, flat_nats: float, step: int) -> str:
         )
     if causes:
         return f"alignment not formed at step {step}: likely causes: {'; '.join(causes)}"
-    moving = health.boundary_shift_ms > 10
-    settled = (
-        f"still moving, {health.boundary_shift_ms:.0f} ms since the last validation" if moving else "settled"
+    moved = (
+        f", moved {health.boundary_shift_ms:.1f} ms since the last validation"
+        if health.boundary_shift_ms >= 0
+        else ""
     )
     return (
-        f"alignment formed at step {step}, {settled}: {gain:.1f} nats a frame better than no alignment, "
+        f"alignment formed at step {step}{moved}: {gain:.1f} nats a frame better than no alignment, "
         f"posterior entropy {health.entropy:.2f} nats, {100 * health.shortest:.0f} % of the symbols as short as can be"
     )

@@ -110,16 +110,10 @@ def _train(config: dict, folder: RunFolder, start: Start) -> dict | None:
         return None
     trained = time.monotonic()
     log.info("judging %d test sentences", len(data.splits["test"]))
-    figures = {
-        name: evaluate(
-            _with_weights(bundle, folder.checkpoints / f"{name}.ckpt"),
-            data.evaluation("test"),
-            data.splits["test"],
-            anchors=name == "best",
-            workers=data.loading.workers,
-        )
-        for name in ("best", "last")
-    }
+    best = _judge(bundle, data, folder.checkpoints / "best.ckpt", anchors=True)
+    last = folder.checkpoints / "last.ckpt"
+    same = checkpoint.header(last)["step"] == checkpoint.header(folder.checkpoints / "best.ckpt")["step"]
+    figures = {"best": best, "last": dict(best) if same else _judge(bundle, data, last, anchors=False)}
     figures["best"] |= {"train/seconds": trained - began, "train/steps": trainer.global_step}
     metrics = {**figures, "definitions": define_all(figures["best"]), "health": task.health}
     if isinstance(trainer.logger, EventLogger):
@@ -127,10 +121,11 @@ def _train(config: dict, folder: RunFolder, start: Start) -> dict | None:
     return metrics
 
 
-def _with_weights(bundle: Bundle, path: Path) -> Bundle:
-    """What build.load gives, without building it again."""
+def _judge(bundle: Bundle, data: SpeechData, path: Path, anchors: bool) -> dict[str, float]:
+    """The figures of a checkpoint on the test split, with the weights that build.load takes."""
     bundle.model.load_state_dict(weights(checkpoint.load(path)))
-    return bundle._replace(model=bundle.model.cpu().eval(), step=checkpoint.header(path)["step"])
+    voice = bundle._replace(model=bundle.model.cpu().eval())
+    return evaluate(voice, data.evaluation("test"), data.splits["test"], anchors, data.loading.workers)
 
 
 def _refuse_another_config(config: dict, start: Start) -> None:
@@ -196,6 +191,7 @@ def _task(config: dict, bundle: Bundle) -> Task:
         schedule=objects.make(config["optim"]["schedule"]),
         judge=Judge(bundle),
         bundle=bundle,
+        pace=config["optim"]["pace"],
     )
 
 

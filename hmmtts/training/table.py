@@ -61,9 +61,13 @@ def shown(name: str, value: float | None) -> str:
     return f"{value:.0f}" if float(value).is_integer() and abs(value) >= 10 else f"{value:.2f}"
 
 
+def main_rows(table: list[Row]) -> list[Row]:
+    return [row for row in table if row.bar or row.key in SHOWN]
+
+
 def print_table(table: list[Row], console: Console) -> None:
     """The figures that have a bar, then the other main ones; metrics.json and the report have all."""
-    table = [row for row in table if row.bar] + [row for row in table if not row.bar and row.key in SHOWN]
+    table = main_rows(table)
     known = [anchor for anchor in ANCHORS if any(anchor in row.anchors for row in table)]
     view = Table(title="on sentences of the test split, never trained on")
     for name in ("figure", "value", "bar", *known):

@@ -1,6 +1,6 @@
 """The LightningModule: named losses times the weights of the same names, and the figures of a validation."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from lightning.pytorch import LightningModule
@@ -15,13 +15,14 @@ from hmmtts.build.bundle import Bundle
 from hmmtts.build.checkpoint import FORMAT
 from hmmtts.training.judge import Judge
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+OptimizerFactory = Callable[[list[dict]], Optimizer]
 
 
 class Task(LightningModule):
     """`model` gives `losses(batch) -> {name: scalar}`; a weight of 0 only logs the term, a name without one is an error.
 
-    `bundle` is the voice in training, for callbacks that let it speak, and what a checkpoint carries besides tensors.
+    `pace` multiplies the learning rate of parts of the model, by name. `bundle` is the voice in training, for callbacks
+    that let it speak, and what a checkpoint carries besides tensors.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Task(LightningModule):
         schedule: Callable[[int], float],
         judge: Judge | None = None,
         bundle: Bundle | None = None,
+        pace: Mapping[str, float] | None = None,
     ):
         super().__init__()
         self.model = model
@@ -40,6 +42,7 @@ class Task(LightningModule):
         self.schedule = schedule
         self.judge = judge
         self.bundle = bundle
+        self.pace = dict(pace or {})
         self.health: list[str] = []  # the last verdict on the alignment
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -78,9 +81,26 @@ class Task(LightningModule):
         return total
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
+        optimizer = self.optimizer(self._groups())
+        for group in optimizer.param_groups:
+            group["lr"] *= group["pace"]
         schedule = LambdaLR(optimizer, self.schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _groups(self) -> list[dict]:
+        """The parameters by part of the model, with the multiple of the learning rate that the part takes."""
+        parts = dict(self.model.named_children())
+        unknown = self.pace.keys() - parts.keys()
+        if unknown:
+            raise ValueError(
+                f"optim.pace names {', '.join(sorted(unknown))}, which the model does not have; "
+                f"its parts are {', '.join(parts)}"
+            )
+        paced: dict[float, list[nn.Parameter]] = {1.0: []}
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                paced.setdefault(self.pace.get(name.split(".")[0], 1.0), []).append(parameter)
+        return [{"params": params, "pace": pace} for pace, params in paced.items() if params]
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         # Lightning's counters are set from the position (callbacks/position.py), never from their saved states.

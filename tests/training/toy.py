@@ -113,7 +113,7 @@ def train(folder: Path, *extra: Callback, model: nn.Module | None = None, accumu
             model or ToyModel(),
             {"mel": 1.0, "size": 0.1},
             partial(torch.optim.AdamW, lr=1e-2),
-            WarmupCosine(3, STEPS),
+            WarmupCosine(0.125, STEPS),
         )
         callbacks = [
             Position(seed=7),
