@@ -35,12 +35,7 @@ def log_likelihood(
     arcs = [arc for arc in problem.topology if arc is not None]
     if torch.is_grad_enabled() and any(x.requires_grad for x in (problem.log_obs, *arcs)):
         return _LogLikelihood.apply(
-            backend,
-            problem.frames,
-            problem.states,
-            problem.log_obs,
-            type(topology),
-            *problem.topology,
+            backend, problem.frames, problem.states, problem.log_obs, type(topology), *problem.topology
         )
     return backend.log_likelihood(problem)
 
@@ -135,11 +130,7 @@ class Prepared(NamedTuple):
 
 
 def prepare(
-    log_obs: Tensor,
-    topology: Topology,
-    frames: Tensor,
-    states: Tensor | None,
-    detach: bool = False,
+    log_obs: Tensor, topology: Topology, frames: Tensor, states: Tensor | None, detach: bool = False
 ) -> Prepared:
     if log_obs.ndim != 3 or 0 in log_obs.shape or not log_obs.is_floating_point():
         raise ValueError(
@@ -157,10 +148,7 @@ def prepare(
             )
         arcs.append(None if arc is None else _widen(arc, dtype, log_obs.device, detach))
     problem = Problem(
-        _widen(log_obs, dtype, log_obs.device, detach),
-        type(topology)._make(arcs),
-        frames,
-        states,
+        _widen(log_obs, dtype, log_obs.device, detach), type(topology)._make(arcs), frames, states
     )
     _check_arcs(problem)
     if isinstance(topology, LeftToRight):

@@ -21,7 +21,7 @@ def score(seed: int) -> tuple[float, int]:
     frames = torch.full((6,), 400)
     log_z = log_likelihood(log_obs, unweighted(log_obs), frames)
     log_z.sum().backward()
-    return float(log_z.sum()), int(viterbi(log_obs, unweighted(log_obs), frames).path.sum())
+    return float(log_z.detach().sum()), int(viterbi(log_obs, unweighted(log_obs), frames).path.sum())
 
 
 class Scores(Dataset):
@@ -35,7 +35,9 @@ class Scores(Dataset):
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_in_the_parent_and_then_in_workers(start):
     expected = [score(i) for i in range(4)]
-    loader = DataLoader(Scores(), num_workers=2, batch_size=None, multiprocessing_context=multiprocessing.get_context(start))
+    loader = DataLoader(
+        Scores(), num_workers=2, batch_size=None, multiprocessing_context=multiprocessing.get_context(start)
+    )
     assert [(float(a), int(b)) for a, b in loader] == expected
 
 
@@ -59,7 +61,12 @@ print(time.perf_counter() - start, threads := torch.get_num_threads())
 
 def child(**environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-c", CHILD], cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", CHILD],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
 
 

@@ -8,12 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hmmtts.hmm.backends.contract import (
-    ForwardBackward,
-    Problem,
-    Viterbi,
-    check_observations,
-)
+from hmmtts.hmm.backends.contract import ForwardBackward, Problem, Viterbi, check_observations
 from hmmtts.hmm.backends.cpu import best_path, dense, left_to_right, log_domain
 from hmmtts.hmm.backends.cpu.compile import warm
 from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, IMPRECISE, OUT_OF_RANGE
@@ -65,10 +60,7 @@ def compile_all() -> None:
         for topology in (LeftToRight(arc, arc), Dense(square[0], square)):
             problem = Problem(log_obs, topology, one, one)
             _forward_backward(problem, COUNTS)
-            _forward_backward(
-                problem._replace(log_obs=log_obs - 1e9 * torch.eye(2, dtype=dtype)),
-                COUNTS,
-            )
+            _forward_backward(problem._replace(log_obs=log_obs - 1e9 * torch.eye(2, dtype=dtype)), COUNTS)
             _viterbi(problem)
 
 
@@ -109,23 +101,14 @@ def _dense(problem: Problem, topology: Dense, wanted: int) -> ForwardBackward:
     b, _, k = log_obs.shape
     if k < FEW_STATES and log_obs.dtype == torch.float32:
         return _in_double(problem, topology, wanted)
-    x, log_z, status = (
-        _array(log_obs),
-        torch.empty(b, dtype=torch.float64),
-        np.zeros(b, np.int64),
-    )
+    x, log_z, status = (_array(log_obs), torch.empty(b, dtype=torch.float64), np.zeros(b, np.int64))
     scores = _dense_scores(topology)
     if wanted == LIKELIHOOD and not _forgiving(scores):
         wanted = POSTERIORS  # only the backward pass tells whether underflow did harm
     posterior = torch.empty(log_obs.shape if wanted else (b, 1, 1), dtype=log_obs.dtype)
     n = b if wanted == COUNTS else 0
     counts = [torch.empty(shape, dtype=log_obs.dtype) for shape in ((n, k), (n, k, k), (n, k))]
-    outputs = (
-        posterior.numpy(),
-        *(count.numpy() for count in counts),
-        log_z.numpy(),
-        status,
-    )
+    outputs = (posterior.numpy(), *(count.numpy() for count in counts), log_z.numpy(), status)
 
     # Scores need not be log-probabilities: exp must not overflow. The kernel takes the transposed matrix too.
     highest = [max(float(score.max()), -1e30) for score in scores]
@@ -134,13 +117,7 @@ def _dense(problem: Problem, topology: Dense, wanted: int) -> ForwardBackward:
 
     def scaled(utterances: np.ndarray) -> None:
         dense.forward_backward(
-            utterances,
-            x,
-            *probabilities,
-            frames.numpy(),
-            wanted,
-            LOST[log_obs.dtype],
-            *outputs,
+            utterances, x, *probabilities, frames.numpy(), wanted, LOST[log_obs.dtype], *outputs
         )
 
     def exact(utterances: np.ndarray, wanted: int = wanted) -> None:
@@ -155,11 +132,7 @@ def _dense(problem: Problem, topology: Dense, wanted: int) -> ForwardBackward:
     if wanted == LIKELIHOOD:
         return ForwardBackward(log_z, None, None)
     final = None if topology.final is None else counts[2]
-    return ForwardBackward(
-        log_z,
-        posterior,
-        Dense(counts[0], counts[1], final) if wanted == COUNTS else None,
-    )
+    return ForwardBackward(log_z, posterior, Dense(counts[0], counts[1], final) if wanted == COUNTS else None)
 
 
 def _in_double(problem: Problem, topology: Dense, wanted: int) -> ForwardBackward:
@@ -174,30 +147,14 @@ def _in_double(problem: Problem, topology: Dense, wanted: int) -> ForwardBackwar
 def _viterbi(problem: Problem) -> Viterbi:
     log_obs, topology, frames, states = problem
     b, t, _ = log_obs.shape
-    path, score = (
-        torch.empty(b, t, dtype=torch.int64),
-        torch.empty(b, dtype=torch.float64),
-    )
+    path, score = (torch.empty(b, t, dtype=torch.int64), torch.empty(b, dtype=torch.float64))
     status = np.zeros(b, np.int64)
-    x, lengths, outputs = (
-        _array(log_obs),
-        frames.numpy(),
-        (path.numpy(), score.numpy(), status),
-    )
+    x, lengths, outputs = (_array(log_obs), frames.numpy(), (path.numpy(), score.numpy(), status))
     if isinstance(topology, LeftToRight):
         arcs, per_frame, skips = _arcs(topology)
 
         def run(utterances: np.ndarray) -> None:
-            best_path.viterbi(
-                utterances,
-                x,
-                *arcs,
-                per_frame,
-                skips,
-                lengths,
-                states.numpy(),
-                *outputs,
-            )
+            best_path.viterbi(utterances, x, *arcs, per_frame, skips, lengths, states.numpy(), *outputs)
     else:
         scores = _dense_scores(topology)
 
@@ -243,11 +200,7 @@ def _arcs(topology: LeftToRight) -> tuple[list[np.ndarray], bool, bool]:
 
 def _dense_scores(topology: Dense) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     initial, transition = _array(topology.initial), _array(topology.transition)
-    return (
-        initial,
-        transition,
-        np.zeros_like(initial) if topology.final is None else _array(topology.final),
-    )
+    return (initial, transition, np.zeros_like(initial) if topology.final is None else _array(topology.final))
 
 
 def _padded(x: np.ndarray) -> np.ndarray:

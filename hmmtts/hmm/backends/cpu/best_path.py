@@ -48,20 +48,7 @@ def _minus(x, value, lo, hi):
 
 
 @kernel
-def viterbi(
-    utterances,
-    log_obs,
-    stay,
-    move,
-    skip,
-    per_frame,
-    skips,
-    frames,
-    states,
-    path,
-    score,
-    status,
-):
+def viterbi(utterances, log_obs, stay, move, skip, per_frame, skips, frames, states, path, score, status):
     """Arcs are [b, 1 or t, n]."""
     longest, widest = 0, 0
     for b in utterances:

@@ -92,15 +92,7 @@ def _vector_matrix(v, matrix, out, k):
     i = 0
     while i + 4 <= k:
         _add_four(
-            out,
-            matrix[i],
-            matrix[i + 1],
-            matrix[i + 2],
-            matrix[i + 3],
-            v[i],
-            v[i + 1],
-            v[i + 2],
-            v[i + 3],
+            out, matrix[i], matrix[i + 1], matrix[i + 2], matrix[i + 3], v[i], v[i + 1], v[i + 2], v[i + 3]
         )
         i += 4
     while i < k:
@@ -152,17 +144,7 @@ def forward_backward(
             # Either no path has weight, or underflow hid it.
             status[b] = OUT_OF_RANGE
             continue
-        if not _backward(
-            frames[b],
-            transposed,
-            final,
-            alpha,
-            emission,
-            wanted == 2,
-            lost,
-            space,
-            gamma,
-        ):
+        if not _backward(frames[b], transposed, final, alpha, emission, wanted == 2, lost, space, gamma):
             status[b] = OUT_OF_RANGE
             continue
         if wanted == 2:

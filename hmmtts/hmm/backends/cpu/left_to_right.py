@@ -80,22 +80,7 @@ def forward_backward(
         counts = stays[b], moves[b], leaps[b]
         sums[:] = 0.0
         if possible and not _backward(
-            x,
-            T,
-            S,
-            arcs,
-            per_frame,
-            skips,
-            folded,
-            count,
-            am,
-            ae,
-            zm,
-            ze,
-            cells,
-            posterior[b],
-            counts,
-            sums,
+            x, T, S, arcs, per_frame, skips, folded, count, am, ae, zm, ze, cells, posterior[b], counts, sums
         ):
             status[b] = OUT_OF_RANGE
             continue
@@ -195,22 +180,7 @@ def _forward(x, T, S, arcs, per_frame, skips, folded, kept, am, ae, cells):
             if per_frame and not _split_arcs(arcs, t - 1, S, skips, cells):
                 return OUT_OF_RANGE, failed[0], failed[1], failed[2]
             if skips:
-                rows.forward_skips(
-                    before,
-                    before_e,
-                    p,
-                    pe,
-                    q,
-                    qe,
-                    r,
-                    re,
-                    x[t],
-                    shift,
-                    now,
-                    now_e,
-                    lo,
-                    hi,
-                )
+                rows.forward_skips(before, before_e, p, pe, q, qe, r, re, x[t], shift, now, now_e, lo, hi)
             else:
                 rows.forward_arcs(before, before_e, p, pe, q, qe, x[t], shift, now, now_e, lo, hi)
         if t % NORMALISE == NORMALISE - 1:
@@ -227,32 +197,10 @@ def _forward(x, T, S, arcs, per_frame, skips, folded, kept, am, ae, cells):
 
 
 @inner
-def _backward(
-    x,
-    T,
-    S,
-    arcs,
-    per_frame,
-    skips,
-    folded,
-    count,
-    am,
-    ae,
-    zm,
-    ze,
-    cells,
-    posterior,
-    counts,
-    sums,
-):
+def _backward(x, T, S, arcs, per_frame, skips, folded, count, am, ae, zm, ze, cells, posterior, counts, sums):
     """Posteriors of every real frame, and arc counts (per frame, or summed in `sums`); False if out of range."""
     p, pe, q, qe, r, re = cells[0], cells[1], cells[2], cells[3], cells[4], cells[5]
-    b, be, c, ce = (
-        cells[6],
-        cells[7],
-        cells[8],
-        cells[9],
-    )  # beta, and beta times emission
+    b, be, c, ce = (cells[6], cells[7], cells[8], cells[9])  # beta, and beta times emission
     one, zero = cells[10], cells[11]
     weight, weight_e = (p, pe) if folded else (one, zero)
     scale = F(1.0) / zm
@@ -292,18 +240,7 @@ def _backward(
                     row = counts[kind][t - 1] if per_frame else posterior[t - 1]
                     arc, arc_e = cells[2 * kind], cells[2 * kind + 1]
                     rows.arc_share(
-                        am[t - 1],
-                        ae[t - 1],
-                        arc,
-                        arc_e,
-                        c,
-                        ce,
-                        np.uint64(kind),
-                        scale,
-                        ze,
-                        row,
-                        lo,
-                        hi,
+                        am[t - 1], ae[t - 1], arc, arc_e, c, ce, np.uint64(kind), scale, ze, row, lo, hi
                     )
                     if per_frame:
                         rows.fill(row, F(0.0), none, lo)

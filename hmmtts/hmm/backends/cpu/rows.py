@@ -60,10 +60,7 @@ def nearest(context, x):
     """The nearest whole number, ties to even."""
 
     def generate(context, builder, signature, arguments):
-        return builder.call(
-            builder.module.declare_intrinsic("llvm.rint", [ir.FloatType()]),
-            [arguments[0]],
-        )
+        return builder.call(builder.module.declare_intrinsic("llvm.rint", [ir.FloatType()]), [arguments[0]])
 
     return types.float32(types.float32), generate
 
@@ -300,10 +297,7 @@ def finite(x, states):
     """Whether the row is free of NaN and +inf: by its bits, since fast arithmetic is allowed to overlook a NaN."""
     if _ordinary(x, np.uint64(states)):
         return True
-    infinity, impossible = (
-        _to_bits(x.dtype.type(np.inf)),
-        _to_bits(x.dtype.type(-np.inf)),
-    )
+    infinity, impossible = (_to_bits(x.dtype.type(np.inf)), _to_bits(x.dtype.type(-np.inf)))
     bad = 0
     for n in range(states):
         bits = _to_bits(x[n])
