@@ -87,7 +87,9 @@ def verdict(health: Health, flat_nats: float, step: int) -> str:
             f"{100 * health.shortest:.0f} % of the symbols are as short as their states allow: too many states per symbol "
             "for this hop, or a text that is longer than the speech"
         )
-    if health.floored > 0.5:
+    if (
+        causes and health.floored > 0.5
+    ):  # by itself no fault: a high floor keeps states from shrinking onto one frame
         causes.append(
             "most deviations lie on their floor: features that are constant (silence?) or a floor too high"
         )
