@@ -12,7 +12,7 @@ def run(
     text: Annotated[
         str | None,
         typer.Option(
-            help="characters, phones or espeak; else the corpus's phones, where it has none letters."
+            help="characters, phones or espeak; default: the corpus's phones, or letters where it has none."
         ),
     ] = None,
     language: Annotated[str | None, typer.Option(help="Voice of espeak-ng, such as en-us or ko.")] = None,
