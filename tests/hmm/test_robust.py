@@ -281,7 +281,7 @@ def test_an_unknown_backend_and_a_missing_one(monkeypatch, caplog):
 
     monkeypatch.setenv("HMMTTS_BACKEND", "quantum")
     log_obs, topology = batch()
-    with pytest.raises(ValueError, match="HMMTTS_BACKEND must be one of reference, cpu, gpu, got 'quantum'"):
+    with pytest.raises(ValueError, match="HMMTTS_BACKEND must be one of cpu, gpu, reference, got 'quantum'"):
         log_likelihood(log_obs, topology, FRAMES, STATES)
     monkeypatch.delenv("HMMTTS_BACKEND")
     monkeypatch.setattr(backends, "load", lambda name: (_ for _ in ()).throw(ImportError("no numba here")))

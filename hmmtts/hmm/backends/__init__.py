@@ -4,6 +4,7 @@ import logging
 import os
 from functools import cache
 from importlib import import_module
+from pkgutil import iter_modules
 
 from hmmtts.hmm.backends import reference
 from hmmtts.hmm.backends.contract import Backend, Problem
@@ -11,7 +12,7 @@ from hmmtts.hmm.backends.contract import Backend, Problem
 log = logging.getLogger(__name__)
 
 FAST = {"cpu": "cpu", "cuda": "gpu"}  # device type -> backend
-NAMES = ("reference", "cpu", "gpu")
+NAMES = sorted(module.name for module in iter_modules(__path__) if module.name != "contract")
 
 
 def choose(problem: Problem) -> Backend:
