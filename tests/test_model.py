@@ -181,7 +181,7 @@ def spoken_by_rule(utterances: int, frames: int) -> tuple[Batch, torch.Tensor]:
 @pytest.mark.parametrize("shuffled", [False, True], ids=["true text", "wrong text"])
 def test_the_aligner_learns_where_symbols_lie(shuffled):
     """From a flat start to the true boundaries; with the texts of other utterances it does not."""
-    batch, truth = spoken_by_rule(24, 56)
+    batch, truth = spoken_by_rule(16, 56)
     heard = batch._replace(ids=batch.ids.roll(1, 0)) if shuffled else batch
     model = voice(patience=40)
     optimizer = torch.optim.Adam(model.aligner.parameters(), lr=0.01)
