@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from hmmtts.batch import Batch, Prediction
@@ -54,6 +54,10 @@ class Autoregressive(TTSModel):
         voices = {"speakers": sizes.speakers, "languages": sizes.languages}
         self.aligner = aligner(kin=sizes.kin, features=sizes.bins, **voices)
         self.flow = None if decoder is None else decoder(bins=sizes.bins)
+
+    def possible(self, batch: Batch) -> Bool[Tensor, "b"]:
+        """Which utterances have frames enough for their states."""
+        return batch.frames >= self.aligner.fewest_frames(batch)
 
     def terms(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Nats per frame of the mel."""

@@ -20,7 +20,8 @@ class Memory(nn.Module):
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be at least 0 and less than 1, got {dropout}")
         self.prenet, self.dropout = prenet, dropout
-        self.go = nn.Parameter(torch.zeros(bins))  # what stands before the first frame
+        # What stands before the first frame. Not zero: the prenet, without biases, would pass it no gradient.
+        self.go = nn.Parameter(0.1 * torch.randn(bins))
         layers = [nn.Linear(size, prenet, bias=False) for size in (bins, prenet)]
         self.lstm = nn.LSTM(prenet, width, batch_first=True)
         for layer in layers:
