@@ -17,9 +17,11 @@ def install(*requirements: str) -> bool:
     environment = dict(os.environ)
     if "PIP_FIND_LINKS" in environment:
         environment.setdefault("UV_FIND_LINKS", environment["PIP_FIND_LINKS"])
-    uv = [sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable, "--compile-bytecode", "-q"]
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    return any(subprocess.run([*command, *requirements], env=environment).returncode == 0 for command in (uv, pip))
+    uv = [sys.executable, *"-m uv pip install --compile-bytecode -q --python".split(), sys.executable]
+    pip = [sys.executable, *"-m pip install -q --disable-pip-version-check".split()]
+    return any(
+        subprocess.run([*command, *requirements], env=environment).returncode == 0 for command in (uv, pip)
+    )
 
 
 def main(extras: list[str]) -> int:
@@ -27,6 +29,8 @@ def main(extras: list[str]) -> int:
     if not install("-e", f"{ROOT}[{','.join(extras)}]" if extras else str(ROOT)):
         print("installation failed; the messages above say why", file=sys.stderr)
         return 1
+    if "bench" in extras and not install("monotonic-align"):
+        print("monotonic-align is not installed (it needs a C compiler): the benchmark goes on without it")
     if "dev" in extras:
         compiler = any(shutil.which(name) for name in ("cc", "gcc", "clang"))
         if not (compiler and install("pyworld>=0.3.5", "setuptools<81")):

@@ -4,5 +4,6 @@ from tests.data import REASON
 
 
 def pytest_terminal_summary(terminalreporter):
-    skipped = [report for report in terminalreporter.stats.get("skipped", []) if REASON in str(report.longrepr)]
-    terminalreporter.write_line(f"{len(skipped)} tests skipped for want of the test corpora ({REASON})")
+    skipped = terminalreporter.stats.get("skipped", [])
+    count = sum(REASON in str(report.longrepr) for report in skipped)
+    terminalreporter.write_line(f"{count} tests skipped for want of the test corpora ({REASON})")
