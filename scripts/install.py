@@ -17,8 +17,9 @@ def install(*requirements: str) -> bool:
     environment = dict(os.environ)
     if "PIP_FIND_LINKS" in environment:
         environment.setdefault("UV_FIND_LINKS", environment["PIP_FIND_LINKS"])
-    uv = [sys.executable, *"-m uv pip install --compile-bytecode -q --python".split(), sys.executable]
-    pip = [sys.executable, *"-m pip install -q --disable-pip-version-check".split()]
+    python_m = [sys.executable, "-m"]
+    uv = [*python_m, "uv", "pip", "install", "--python", sys.executable, "--compile-bytecode", "-q"]
+    pip = [*python_m, "pip", "install", "-q", "--disable-pip-version-check"]
     return any(
         subprocess.run([*command, *requirements], env=environment).returncode == 0 for command in (uv, pip)
     )
