@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import hydra
@@ -65,9 +66,18 @@ def execute(cfg: DictConfig) -> float | None:
         code = exit_code(error)
         if code == 1:
             raise
+        if isinstance(error, ConfigError):
+            remove_empty(Path(HydraConfig.get().runtime.output_dir))
         print(f"train: {error}", file=sys.stderr)
         sys.exit(code)
     return results["best"].get(config["objective"])
+
+
+def remove_empty(folder: Path) -> None:
+    """Hydra makes the run folder before anyone has looked at the config: a refused one leaves nothing behind."""
+    with suppress(OSError):  # the first that holds something ends it
+        for place in (folder, *folder.parents[:2]):
+            place.rmdir()
 
 
 def refuse_parallel_sweep(config: dict) -> None:

@@ -88,10 +88,10 @@ def verdict(health: Health, flat_nats: float, step: int) -> str:
             "for this hop, or a text that is longer than the speech"
         )
     if (
-        causes and health.floored > 0.5
+        causes and health.floored > 0.98
     ):  # by itself no fault: a high floor keeps states from shrinking onto one frame
         causes.append(
-            "most deviations lie on their floor: features that are constant (silence?) or a floor too high"
+            "all deviations lie on their floor: features that are constant (silence?) or a floor too high"
         )
     if causes:
         return f"alignment not formed at step {step}: likely causes: {'; '.join(causes)}"

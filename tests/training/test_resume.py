@@ -1,6 +1,9 @@
 """A run that is killed any number of times ends with the weights of one that never was, bit for bit."""
 
 import random
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,8 @@ from lightning.pytorch import Callback, Trainer
 
 from hmmtts.build import checkpoint
 from tests.training.toy import EVERY, STEPS, Diary, train
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Kill(BaseException):
@@ -92,3 +97,42 @@ def test_killed_and_resumed_equals_uninterrupted(kills, whole, tmp_path: Path):
     assert_same(*best)
     assert diary.seen == expected.seen
     assert diary.validations == expected.validations
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from lightning.pytorch import Callback
+from tests.training.toy import train
+
+class Slow(Callback):
+    def on_train_batch_end(self, *_):
+        time.sleep(0.1)
+    def on_validation_batch_end(self, *_):
+        time.sleep(0.2)
+    def on_train_start(self, *_):
+        Path(sys.argv[1], "begun").touch()
+
+train(Path(sys.argv[1]), Slow())
+"""
+
+
+@pytest.mark.process
+def test_real_kills_at_random_times(whole, tmp_path: Path):
+    """SIGKILL, up to five lives, whatever the process is doing; then it runs to its end."""
+    draw, killed = random.Random(1), 0
+    for _ in range(5):
+        (tmp_path / "begun").unlink(missing_ok=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", SLOW, str(tmp_path)], cwd=ROOT, stderr=subprocess.DEVNULL
+        )
+        while process.poll() is None and not (tmp_path / "begun").exists():
+            time.sleep(0.02)
+        time.sleep(draw.uniform(0.2, 1.6))
+        if process.poll() is None:
+            process.kill()
+            killed += 1
+        process.wait()
+    assert killed >= 2
+    train(tmp_path)
+    assert_same(final_state(whole[0]), final_state(tmp_path))
