@@ -57,7 +57,7 @@ def run(
 
 
 def works(quick: bool) -> list[Work]:
-    effort = Effort(seconds=1, rounds=3) if quick else Effort(seconds=20, rounds=40)
+    effort = Effort(seconds=1, rounds=3) if quick else Effort(seconds=25, rounds=100)
     if quick:
         ltr, dense, many, long = [(2, 20, 5)], (2, 20), [3], (2, 40, 5)
         axes = {"b": [(1, 20, 5), (2, 20, 5)], "t": [(1, 20, 5), (1, 60, 5)], "s": [(1, 60, 5), (1, 60, 10)]}
@@ -99,7 +99,7 @@ def _ltr_gradient(shape: tuple[int, int, int], effort: Effort) -> list[Record]:
         Contender("gpu", own.gpu(gradient), clock="wall"),
         Contender("ctc_forward_sum", torch_loops.ctc_forward_sum, bar=25),
         Contender("torch_loop", torch_loops.left_to_right, bar=60),
-        Contender("jax_banded", jax_scans.banded, bar=4, clock="wall"),
+        Contender("jax_banded", jax_scans.banded, bar=4, clock="alone"),
     ]
     return race(f"ltr_grad_{_sizes(*shape)}", batch, contenders, _against(true_gradient(batch)), effort)
 
@@ -128,7 +128,7 @@ def _dense_gradient(shape: tuple[int, int, int], effort: Effort) -> list[Record]
         Contender("reference", own.reference(task)),
         Contender("gpu", own.gpu(task), clock="wall"),
         Contender(
-            "dynamax", jax_scans.dynamax_gradient, bar={10: 2, 50: 1.5, 200: 1.2}.get(shape[2]), clock="wall"
+            "dynamax", jax_scans.dynamax_gradient, bar={10: 2, 50: 1.5, 200: 1.2}.get(shape[2]), clock="alone"
         ),
         Contender("torch_loop", torch_loops.dense, bar=4),
         Contender("torch_scaled_loop", torch_loops.dense_scaled, bar=4),
@@ -146,7 +146,7 @@ def _dense_posteriors(shape: tuple[int, int, int], effort: Effort) -> list[Recor
         Contender("gpu", own.gpu(_posteriors), clock="wall"),
         Contender("hmmlearn_scaling", dense_libraries.hmmlearn_scaling, bar=9),
         Contender("pomegranate", dense_libraries.pomegranate, bar=40),
-        Contender("dynamax", jax_scans.dynamax_posteriors, clock="wall"),
+        Contender("dynamax", jax_scans.dynamax_posteriors, clock="alone"),
     ]
     b, t, k = shape
     return race(f"dense_posteriors_b{b}_t{t}_k{k}", batch, contenders, _against(true_gradient(batch)), effort)

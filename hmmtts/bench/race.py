@@ -21,7 +21,7 @@ class Contender(NamedTuple):
     name: str
     prepare: Callable[[Batch], Run]
     bar: float | None = None
-    clock: Literal["cpu", "wall"] = "cpu"
+    clock: Literal["cpu", "wall", "alone"] = "cpu"
 
 
 class Effort(NamedTuple):
@@ -57,7 +57,7 @@ def race(
     times = interleave(calls, effort.seconds, effort.rounds)
     records = []
     for contender in contenders:
-        name, unit = contender.name, f"ms {contender.clock}"
+        name, unit = contender.name, "ms cpu" if contender.clock == "cpu" else "ms wall"
         if name in absent:
             records.append(Record(work, name, None, unit, None, None, contender.bar, absent[name]))
             continue

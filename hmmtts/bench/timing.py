@@ -3,23 +3,27 @@
 import gc
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-FEWEST_ROUNDS = 3
+FEWEST_ROUNDS = 5
 
 
 class Times(NamedTuple):
     """Milliseconds, each the minimum of all rounds.
 
     CPU time is the honest measure of one thread on a busy machine. It misses what a library does on threads of its
-    own, so such a library is compared by wall time, with ours by wall time too.
+    own, so such a library is compared by wall time, with ours by wall time too; `alone` is the wall time without what
+    the process's threads waited for a core, which they would not do on an idle machine. It holds for threads that
+    work one after another.
     """
 
     cpu: float
     wall: float
+    alone: float
 
 
 def interleave(calls: Mapping[str, Callable[[], object]], seconds: float, rounds: int) -> dict[str, Times]:
@@ -41,9 +45,21 @@ def interleave(calls: Mapping[str, Callable[[], object]], seconds: float, rounds
 
 
 def _sample(call: Callable[[], object]) -> Times:
+    waited = _waits()
     wall, cpu = time.perf_counter(), time.process_time()
     call()
-    return Times(1e3 * (time.process_time() - cpu), 1e3 * (time.perf_counter() - wall))
+    cpu, wall = 1e3 * (time.process_time() - cpu), 1e3 * (time.perf_counter() - wall)
+    waits = sum(wait - waited.get(thread, 0.0) for thread, wait in _waits().items())
+    return Times(cpu, wall, max(cpu, wall - waits))
+
+
+def _waits() -> dict[str, float]:
+    """Milliseconds that each thread of this process was ready to run and had no core; only Linux tells."""
+    waits = {}
+    for file in Path("/proc/self/task").glob("*/schedstat"):
+        with suppress(OSError):  # the thread ended
+            waits[file.parent.name] = 1e-6 * int(file.read_text(encoding="ascii").split()[1])
+    return waits
 
 
 @contextmanager
