@@ -80,3 +80,29 @@ def hmm(
     Console(width=140).print(table(records, "HMM kernels: ratio = contender / ours"))
     if json is not None:
         write_json(json, records)
+
+
+@app.command("neural-hmm")
+def neural_hmm(
+    json: Annotated[Path | None, typer.Option("--json", help="Write the records to this file.")] = None,
+    loop: Annotated[
+        bool, typer.Option(help="Also the per-frame loop: 3 to 6 minutes and 5 GiB of memory.")
+    ] = True,
+    quick: Annotated[bool, typer.Option("--quick", help="Tiny sizes, seconds: does everything run?")] = False,
+) -> None:
+    """A training step of the neural HMM beside the per-frame loop of its public implementations; its speech.
+
+    Seconds of one core. `error`: of the gradient, relative, against the exact one.
+    """
+    from rich.console import Console
+
+    from hmmtts.bench.neural_hmm import run
+    from hmmtts.bench.record import table, write_json
+
+    if json is not None and not json.absolute().parent.is_dir():
+        raise ValueError(f"{json}: its folder does not exist; make it first")
+    stderr = Console(stderr=True)
+    records = list(run(quick, loop, lambda name: stderr.print(f"measuring {name}", highlight=False)))
+    Console(width=140).print(table(records, "Neural HMM: ratio = contender / ours"))
+    if json is not None:
+        write_json(json, records)
