@@ -2,9 +2,12 @@
 
 import math
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
+from torch import distributed, multiprocessing
+from torch.nn.parallel import DistributedDataParallel
 
 from hmmtts.autoregressive import Autoregressive, state_frames
 from hmmtts.bench.peers import neural_hmm_loop
@@ -371,3 +374,31 @@ def test_parameters_are_the_published_ones():
     assert (count(memory.layers), count(memory.lstm), memory.go.numel()) == (86_016, 5_251_072, 80)
     assert count(outputs) == 1_738_913
     assert count(aligner) == 15_291_121
+
+
+def one_rank(rank: int, folder: str, backward: str) -> None:
+    torch.set_num_threads(1)  # what a forked process can rely on
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    model = DistributedDataParallel(small(backward=backward, threshold=0.0))
+    for _ in range(2):  # the second step fails where the first marked a parameter ready twice
+        model.zero_grad()
+        model(*share(rank)).sum().backward()
+    torch.save([parameter.grad for parameter in model.parameters()], Path(folder, f"{rank}.pt"))
+    distributed.destroy_process_group()
+
+
+def share(rank: int) -> tuple[torch.Tensor, ...]:
+    return tuple(part[2 * rank : 2 * rank + 2].detach() for part in batch())
+
+
+@pytest.mark.parametrize("backward", ["posterior", "checkpoint"])
+def test_gradients_of_two_processes_are_the_mean_of_both(backward, tmp_path):
+    multiprocessing.start_processes(one_rank, (str(tmp_path), backward), nprocs=2, start_method="fork")
+    each = []
+    for rank in range(2):
+        model = small(backward=backward, threshold=0.0)
+        each.append(gradients(model, model(*share(rank))))
+    wanted = [(a + b) / 2 for a, b in zip(*each, strict=True)]
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert off(found, wanted) < 1e-12
