@@ -46,7 +46,7 @@ class Outputs(nn.Module):
             self.last.bias[bins : 2 * bins] = math.log(math.expm1(1 - floor))
             self.last.bias[2 * bins] = -math.log(frames_per_state - 1)
 
-    def of_frames(self, h: Float[Tensor, "b t h"]) -> Float[Tensor, "b t f"]:
+    def of_frames(self, h: Float[Tensor, "*b h"]) -> Float[Tensor, "*b f"]:
         return linear(h, self.first.weight[:, : self.memory], self.first.bias)
 
     def of_cells(self, cells: Float[Tensor, "b n d"]) -> Float[Tensor, "b n f"]:
@@ -63,7 +63,7 @@ def law(out: Float[Tensor, "*c o"], floor: float) -> Law:
     return Law(out[..., :bins], floor + softplus(out[..., bins : 2 * bins]), out[..., 2 * bins])
 
 
-def log_density(x: Float[Tensor, "*c m"], law: Law) -> Float[Tensor, "*c"]:
+def log_density(x: Float[Tensor, "*#c m"], law: Law) -> Float[Tensor, "*c"]:
     """log N(x; mean, deviation^2), the bins independent."""
     distance = ((x - law.mean) / law.deviation).square().sum(-1)
     return -0.5 * (distance + x.shape[-1] * math.log(2 * math.pi)) - law.deviation.log().sum(-1)
