@@ -11,15 +11,19 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hmmtts.autoregressive import Autoregressive, state_frames
 from hmmtts.bench.peers import neural_hmm_loop
-from hmmtts.model import Sizes
+from hmmtts.model import Sizes, TTSModel
 from hmmtts.nn.aligners.neural_hmm import NeuralHMMAligner
+from hmmtts.nn.decoders.conv import Conv
 from hmmtts.nn.decoders.flow import Flow
+from hmmtts.nn.durations.regression import Regression
+from hmmtts.nn.encoders.conv_lstm import ConvLSTM
 from hmmtts.nn.neural_hmm import NeuralHMM, draws
 from hmmtts.nn.neural_hmm.outputs import Outputs
 from hmmtts.nn.neural_hmm.speech import Manner, speak, steps
 from hmmtts.nn.neural_hmm.text import TextCells
+from hmmtts.nn.pitch import Pitch
 from tests.nn import oracle
-from tests.nn.voices import BINS, SYMBOLS, speech
+from tests.nn.voices import BINS, FEATURES, SYMBOLS, speech
 
 M, D, P = 3, 5, 6  # bins, cell, prenet
 BACKWARDS = [("posterior", 0.0), ("posterior", 1e-6), ("checkpoint", 0.0)]
@@ -353,6 +357,21 @@ class TestVoice:
         sizes = Sizes(tuple(range(SYMBOLS)), BINS, BINS, hop=0.01, acoustic_hop=0.005)
         with pytest.raises(ValueError, match="features/acoustic=mel"):
             Autoregressive(sizes, partial(NeuralHMMAligner), Manner())
+
+
+def test_it_also_aligns_for_a_parallel_decoder():
+    torch.manual_seed(0)
+    aligner = partial(NeuralHMMAligner, text=TextCells, model=partial(NeuralHMM, prenet=P, memory=7), width=6)
+    sizes = Sizes(tuple(range(SYMBOLS)), BINS, FEATURES, hop=0.01, acoustic_hop=0.005)
+    model, given = (
+        TTSModel(sizes, ConvLSTM(16), aligner, Regression, Conv, partial(Pitch, bumps=12)),
+        speech(),
+    )
+    losses = model.losses(given)
+    sum(losses.values()).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    durations = model.eval().align(given).alignment.durations
+    assert torch.equal(durations.sum(1).long(), given.acoustic_frames)
 
 
 def test_state_frames_end_where_the_seconds_do():
