@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help train test check format bench clean
+.PHONY: help train test test-process check format bench clean
 
 help:  ## show this page
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -14,6 +14,9 @@ train: $(READY)  ## install, prepare the embedded demo corpus and train a voice 
 
 test: $(READY)  ## run the unit tests
 	$(PY) -m pytest -q -n 2 --dist worksteal -m "not process and not soak and not slurm" -p tests.summary
+
+test-process: $(READY)  ## run the tests that start and kill real processes (minutes)
+	$(PY) -m pytest -q -m process -p tests.summary
 
 check: $(READY)  ## formatting, lint, types and the layer rules
 	$(VENV)/bin/ruff format --check .

@@ -97,3 +97,20 @@ def test_a_home_that_cannot_be_written(tmp_path):
     result = child(HMMTTS_CACHE=str(blocked / "cache"), TMPDIR=str(tmp_path))
     assert result.returncode == 0, result.stderr
     assert (tmp_path / f"hmmtts-{os.getuid()}" / "kernels").is_dir()
+
+
+def rank_main(rank: int, store: str, results: str) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    value = torch.tensor([score(0)[0]], dtype=torch.float64)
+    both = [torch.zeros_like(value) for _ in range(2)]
+    torch.distributed.all_gather(both, value)
+    torch.distributed.destroy_process_group()
+    if rank == 0:
+        Path(results).write_text(" ".join(str(float(x)) for x in both))
+
+
+@pytest.mark.process
+def test_under_two_gloo_ranks(tmp_path):
+    expected = score(0)[0]
+    torch.multiprocessing.spawn(rank_main, (str(tmp_path / "store"), str(tmp_path / "results")), nprocs=2)
+    assert [float(x) for x in (tmp_path / "results").read_text().split()] == [expected, expected]
