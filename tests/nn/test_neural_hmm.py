@@ -99,6 +99,15 @@ def test_order_of_the_batch_and_padding_change_nothing(backward):
     assert off(gradients(model, dirty), gradients(model, whole)) < 1e-12
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_without_gradients_the_value_is_the_same(mode):
+    model, given = small(), batch()
+    with mode():
+        value = model(*given)
+    assert not value.requires_grad
+    torch.testing.assert_close(value, model(*given).detach())
+
+
 def test_error_of_the_gradient_shrinks_with_the_threshold():
     given = batch((6, 9), (30, 25))
 

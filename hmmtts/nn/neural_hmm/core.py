@@ -77,7 +77,7 @@ class NeuralHMM(nn.Module):
         """log b_t(n) and the arcs, without a graph: for posteriors and best paths."""
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             net = self.net(cells, x, frames, states, kept)
-            chosen = posterior_backward.reachable(frames, states, x.shape[1], cells.shape[1])
+            chosen = posterior_backward.reachable(net, frames, states)
             log_obs, leave = posterior_backward.scores(net.at(net.x.dtype), chosen, self.outputs.floor)
             return log_obs, hmm.left_to_right_from_logits(leave)
 

@@ -33,16 +33,6 @@ class Pairs(NamedTuple):
     place: Int[Tensor, "c"]
 
 
-def reachable(
-    frames: Int[Tensor, "b"], states: Int[Tensor, "b"], longest: int, most: int
-) -> Bool[Tensor, "b t n"]:
-    """Which state some path from the first to the last can be in at each frame; about half of all."""
-    t = torch.arange(longest, device=frames.device)[None, :, None]
-    n = torch.arange(most, device=frames.device)
-    frames, states = frames[:, None, None], states[:, None, None]
-    return (n <= t) & (n >= states - (frames - t)) & (t < frames) & (n < states)
-
-
 def pairs(chosen: Bool[Tensor, "b t n"]) -> Pairs:
     _, t, n = chosen.shape
     place = chosen.flatten().nonzero()[:, 0]
@@ -73,6 +63,14 @@ class Net(NamedTuple):
 
     def frames(self, some: Pairs) -> Float[Tensor, "c m"]:
         return self.x.view(-1, self.x.shape[2]).index_select(0, some.frame)
+
+
+def reachable(net: Net, frames: Int[Tensor, "b"], states: Int[Tensor, "b"]) -> Bool[Tensor, "b t n"]:
+    """Which state some path from the first to the last can be in at each frame; about half of all."""
+    t = torch.arange(net.x.shape[1], device=frames.device)[None, :, None]
+    n = torch.arange(net.of_cells.shape[1], device=frames.device)
+    frames, states = frames[:, None, None], states[:, None, None]
+    return (n <= t) & (n >= states - (frames - t)) & (t < frames) & (n < states)
 
 
 def passes(net: Net, chosen: Pairs) -> Iterator[slice]:
@@ -106,17 +104,20 @@ def log_likelihood(
     autocast = torch.is_autocast_enabled(device)
     dtype = torch.get_autocast_dtype(device) if autocast else net.of_frames.dtype
     with torch.autocast(device, enabled=False):
-        return _LogLikelihood.apply(*(exact(part) for part in net), frames, states, floor, threshold, dtype)
+        if torch.is_grad_enabled():
+            return _LogLikelihood.apply(
+                *(exact(part) for part in net), frames, states, floor, threshold, dtype
+            )
+        log_obs, leave = scores(net.at(dtype), reachable(net, frames, states), floor)
+        return hmm.log_likelihood(log_obs, hmm.left_to_right_from_logits(leave), frames, states)
 
 
 class _LogLikelihood(torch.autograd.Function):
     @staticmethod
     def forward(ctx, of_frames, of_cells, weight, bias, x, frames, states, floor, threshold, dtype):
         net = Net(of_frames, of_cells, weight, bias, x).at(dtype)
-        chosen = reachable(frames, states, x.shape[1], of_cells.shape[1])
+        chosen = reachable(net, frames, states)
         log_obs, leave = scores(net, chosen, floor)
-        if not any(ctx.needs_input_grad):
-            return hmm.log_likelihood(log_obs, hmm.left_to_right_from_logits(leave), frames, states)
         with torch.enable_grad():
             log_obs, leave = log_obs.requires_grad_(), leave.requires_grad_()
             result = hmm.log_likelihood(log_obs, hmm.left_to_right_from_logits(leave), frames, states)
