@@ -186,13 +186,13 @@ def test_fewer_frames_than_states(tmp_path):
 
 
 def test_the_defaults_are_those_of_the_configuration():
-    files = ("data/default", "features/default", "aligner/hmm")
-    data, features, aligner = (OmegaConf.load(program.folder("conf") / f"{name}.yaml") for name in files)
+    files = ("data/default", "features/acoustic/cepstra", "aligner/hmm")
+    data, acoustic, aligner = (OmegaConf.load(program.folder("conf") / f"{name}.yaml") for name in files)
     given = signature(verb.run).parameters
     assert given["batch_seconds"].default == HERE.batch_seconds == data.max_seconds
     assert given["batch_items"].default == HERE.batch_items == data.max_items
     assert HERE.buckets == data.bucket_count
-    assert given["hop"].default / 1000 == HERE.hop == features.acoustic.hop
+    assert given["hop"].default / 1000 == HERE.hop == acoustic.hop
     assert given["states_per_symbol"].default == HERE.states_per_symbol == aligner.states_per_symbol
     assert (given["min_seconds"].default, given["max_seconds"].default) == (LIMITS.shortest, LIMITS.longest)
 

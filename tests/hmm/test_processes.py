@@ -53,9 +53,9 @@ logging.basicConfig(level=logging.WARNING)
 import torch
 from hmmtts.hmm import log_likelihood, unweighted
 x = torch.zeros(1, 20, 5)
-start = time.perf_counter()
+start = time.process_time()
 print(float(log_likelihood(x, unweighted(x), torch.tensor([20]))))
-print(time.perf_counter() - start, threads := torch.get_num_threads())
+print(time.process_time() - start, threads := torch.get_num_threads())
 """
 
 
@@ -76,7 +76,7 @@ def test_a_warm_cache_answers_at_once():
     assert "compiling" not in result.stderr
     value, (seconds, threads) = result.stdout.splitlines()[0], result.stdout.split()[1:]
     assert float(value) == pytest.approx(8.2628, abs=1e-3)  # log C(19, 4), the number of paths
-    assert float(seconds) < 2
+    assert float(seconds) < 2  # of the processor: the machine may have other work
     assert threads == "1"
 
 
