@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-Recurrent = tuple[Float[Tensor, "1 b h"], Float[Tensor, "1 b h"]]
+Recurrent = tuple[Float[Tensor, "b h"], Float[Tensor, "b h"]]
 Kept = Bool[Tensor, "b t 2 p"]  # which units of the two layers of the prenet dropout leaves on
 
 
@@ -46,5 +46,10 @@ class Memory(nn.Module):
         self, before: Float[Tensor, "b m"], kept: Bool[Tensor, "b 2 p"], state: Recurrent | None
     ) -> tuple[Float[Tensor, "b h"], Recurrent]:
         """One frame further: the same numbers as `forward`."""
-        h, state = self.lstm(self.prepare(before[:, None], kept[:, None]), state)
-        return h[:, 0], state
+        if state is None:
+            zero = before.new_zeros(len(before), self.lstm.hidden_size)
+            state = zero, zero
+        x = self.prepare(before[:, None], kept[:, None])[:, 0]
+        # nn.LSTM would bring all of its weights into another order for every single frame.
+        state = torch.lstm_cell(x, state, *self.lstm.parameters())
+        return state[0], state
