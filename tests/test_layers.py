@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     {"hmmtts.cli"},
     {"hmmtts.training"},
+    {"hmmtts.synthesis"},
     {"hmmtts.align", "hmmtts.bench", "hmmtts.machine"},
     {"hmmtts.build"},
     {"hmmtts.autoregressive"},

@@ -69,8 +69,10 @@ def speller(text: str | None, language: str | None) -> Callable[[Utterance], Spe
     return spell
 
 
-def read_scripts(entries: Iterable[Entry], spell: Callable[[Utterance], Spelling]) -> Reading:
-    """Pauses are believed if the corpus writes any; else they are open, everywhere between words."""
+def read_scripts(
+    entries: Iterable[Entry], spell: Callable[[Utterance], Spelling], believed: bool = False
+) -> Reading:
+    """Pauses are believed if the corpus writes any, or if one says so; else they are open, everywhere between words."""
     heard: list[tuple[Utterance, Transcript]] = []
     refused: list[Refused] = []
     written = False
@@ -90,7 +92,7 @@ def read_scripts(entries: Iterable[Entry], spell: Callable[[Utterance], Spelling
             continue
         written = written or (own and SILENCE in transcript.symbols)
         heard.append((utterance, transcript))
-    script = certain if written else with_open_pauses
+    script = certain if believed or written else with_open_pauses
     return Reading([Line(utterance, script(transcript)) for utterance, transcript in heard], refused)
 
 

@@ -1,15 +1,15 @@
 """One run of `hmmtts align`: train, align, write, and continue where an earlier run was interrupted.
 
 In OUT/.align lie the trained panel and a journal with a line for every utterance whose files are written. Both bear
-the key of what they depend on: the texts as symbols, and size and time of every audio file. Under another key they
-are ignored, so that a changed corpus is aligned anew.
+the key of what they depend on: the texts as symbols, size and time of every audio file, and what aligns them. Under
+another key they are ignored, so that a changed corpus is aligned anew.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from hmmtts.align import output
 from hmmtts.align.corpus import TRAINING_SECONDS, Line, Reading, hear, training_order
@@ -33,9 +33,27 @@ class Note(NamedTuple):
     score: float
 
 
+class Aligner(Protocol):
+    """It has learnt already, so that a session has nothing to train: a text-to-speech model, for one."""
+
+    key: str  # files of another are not continued
+
+    def __call__(self, lines: Sequence[Line]) -> list[Aligned | Refused]: ...
+
+
 class Session:
-    def __init__(self, out: Path, formats: Sequence[str], reading: Reading, seed: int = 0) -> None:
+    """With `aligner`, or with a panel that learns from this very corpus."""
+
+    def __init__(
+        self,
+        out: Path,
+        formats: Sequence[str],
+        reading: Reading,
+        seed: int = 0,
+        aligner: Aligner | None = None,
+    ) -> None:
         self.out, self.formats, self.lines, self.seed = out, formats, reading.lines, seed
+        self.aligner = aligner
         self.refused = list(reading.refused)
         if not self.lines:
             reasons = "".join(f"\n  {item.id}: {item.reason}" for item in self.refused[:5])
@@ -51,8 +69,17 @@ class Session:
         self.continued = len(self.notes)
         waiting = [line for line in self.lines if line.id not in self.notes]
         if waiting:
-            panel = load_panel(self.state / "panel.pt", self.key) or self._train(progress)
-            self._align(panel, waiting, progress)
+            self._align(self.aligner or self._panel(progress), waiting, progress)
+
+    def _panel(self, progress: Progress) -> Callable[[Sequence[Line]], list[Aligned | Refused]]:
+        panel = load_panel(self.state / "panel.pt", self.key) or self._train(progress)
+
+        def answer(lines: Sequence[Line]) -> list[Aligned | Refused]:
+            heard = [hear(line) for line in lines]
+            unheard: list[Aligned | Refused] = [item for item in heard if isinstance(item, Refused)]
+            return unheard + align(panel, [item for item in heard if isinstance(item, Spoken)])
+
+        return answer
 
     def _train(self, progress: Progress) -> Panel:
         chosen: list[Spoken] = []
@@ -73,7 +100,12 @@ class Session:
         save_panel(panel, self.state / "panel.pt", self.key)
         return panel
 
-    def _align(self, panel: Panel, waiting: Sequence[Line], progress: Progress) -> None:
+    def _align(
+        self,
+        answer: Callable[[Sequence[Line]], list[Aligned | Refused]],
+        waiting: Sequence[Line],
+        progress: Progress,
+    ) -> None:
         path = self.state / "journal.jsonl"
         torn = path.is_file() and not path.read_bytes().endswith(b"\n")
         with path.open("a", encoding="utf-8") as journal:
@@ -81,9 +113,7 @@ class Session:
                 journal.write("\n")
             for begin in range(0, len(waiting), TOGETHER):
                 progress("aligning", begin, len(waiting))
-                heard = [hear(line) for line in waiting[begin : begin + TOGETHER]]
-                self.refused += [item for item in heard if isinstance(item, Refused)]
-                for result in align(panel, [item for item in heard if isinstance(item, Spoken)]):
+                for result in answer(waiting[begin : begin + TOGETHER]):
                     if isinstance(result, Refused):
                         self.refused.append(result)
                         continue
@@ -108,7 +138,8 @@ class Session:
             )
 
     def _key(self) -> str:
-        digest = hashlib.sha256(json.dumps([VERSION, self.seed]).encode())
+        by = self.aligner.key if self.aligner else self.seed
+        digest = hashlib.sha256(json.dumps([VERSION, by]).encode())
         for line in sorted(self.lines, key=lambda line: line.id):
             utterance = line.utterance
             try:

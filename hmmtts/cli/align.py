@@ -15,6 +15,10 @@ def run(
             help="characters, phones or espeak; default: the corpus's phones, or letters where it has none."
         ),
     ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="Align with this voice: a run folder or a checkpoint; its text frontend reads."),
+    ] = None,
     language: Annotated[str | None, typer.Option(help="Voice of espeak-ng, such as en-us or ko.")] = None,
     format: Annotated[str, typer.Option(help="Of textgrid, ctm, json and lab, with commas.")] = "textgrid",
     jobs: Annotated[int | None, typer.Option(help="Threads; else one a processor.", min=1)] = None,
@@ -22,7 +26,7 @@ def run(
     encoding: Annotated[str, typer.Option(help="Of metadata.csv.")] = "utf-8",
     show: Annotated[int, typer.Option(help="Utterances of least confidence to list.", min=0)] = 10,
 ) -> None:
-    """Align recordings with what is said in them; the aligner trains itself on the corpus.
+    """Align recordings with what is said in them; the aligner trains itself on the corpus, or is a trained voice.
 
     A second run continues an interrupted one. Exit code 3 if an utterance could not be aligned. Example:
 
@@ -42,14 +46,24 @@ def run(
         raise ValueError(f"--format must be of {', '.join(FORMATS)}, got {', '.join(map(repr, unknown))}")
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out must be a folder, and {out} is a file")
-    spell = speller(text, language)
+    if checkpoint and (text or language):
+        raise ValueError(
+            "--checkpoint reads texts as its voice has learnt to: leave --text and --language out"
+        )
     if jobs:
         torch.set_num_threads(jobs)
     console, aside = Console(highlight=False), Console(stderr=True)
     with aside.status(f"listing {corpus}"):
         listed = open_corpus(corpus, encoding)
-        reading = read_scripts(listed.entries, spell)
-    session = Session(out, formats, reading, seed)
+        if checkpoint:
+            from hmmtts.synthesis.corpus import Listener
+
+            listener = Listener(checkpoint)
+            session = Session(
+                out, formats, read_scripts(listed.entries, listener.spell, believed=True), seed, listener
+            )
+        else:
+            session = Session(out, formats, read_scripts(listed.entries, speller(text, language)), seed)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=aside, transient=True) as progress:
         task = progress.add_task("reading", total=None)
