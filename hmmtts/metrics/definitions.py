@@ -57,6 +57,13 @@ for _ms in WITHIN_MS:
 COUNTS = frozenset(name for name, sentence in DEFINITIONS.items() if sentence.startswith("number of"))
 
 
+# Under `test` and `valid`, the aligner hears the recordings, and predicted durations stand beside the true ones.
+_HEARD = {
+    "test": "the test sentences, their recordings and true times",
+    "valid": "the validation sentences, their recordings and true times",
+}
+
+
 def define(key: str) -> str:
     """The definition of a key such as `test/mcd_db`, with what its condition means."""
     condition, _, figure = key.rpartition("/")
@@ -64,4 +71,6 @@ def define(key: str) -> str:
         raise ValueError(
             f"key must be a figure of DEFINITIONS under a condition of CONDITIONS, got {key!r}: define it"
         )
-    return f"{CONDITIONS[condition]}: {DEFINITIONS[figure]}" if condition else DEFINITIONS[figure]
+    times = figure.startswith(("alignment", "boundar", "duration"))
+    meaning = _HEARD.get(condition) if times else None
+    return f"{meaning or CONDITIONS[condition]}: {DEFINITIONS[figure]}" if condition else DEFINITIONS[figure]

@@ -109,6 +109,11 @@ def test_equal_to_the_functions():
 def test_every_figure_has_its_definition():
     for key in measured([0]):
         assert len(define(key)) > 20
+    assert "free synthesis" in define("test/mcd_db")
+    for figure in ("alignment_accuracy", "boundary_bias_ms", "boundaries", "duration_rmse_ms"):
+        assert "free synthesis" not in define(f"test/{figure}"), (
+            "what is measured on recordings is not synthesised"
+        )
     with pytest.raises(ValueError, match="got 'test/pesq': define it"):
         define("test/pesq")
 
