@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from hmmtts.build import program
 from hmmtts.training.config import checked
 from hmmtts.training.faults import ConfigError, exit_code
+from hmmtts.training.resolvers import register_resolvers
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ def register_recipes() -> None:
     Hydra's search path cannot reach a file of that name in a folder per recipe, and works only from the root of the
     checkout; the store also reaches the processes that DDP starts. The recipe's own name becomes the value of `recipe`.
     """
+    register_resolvers()
     for name, path in program.recipes().items():
         node = OmegaConf.load(path)
         assert isinstance(node, DictConfig)
