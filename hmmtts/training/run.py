@@ -202,8 +202,11 @@ def _trainer(config: dict, folder: RunFolder, start: Start) -> Trainer:
         if config["logger"]
         else False
     )
+    settings = config["trainer"]
+    batches = settings["max_steps"] * settings["accumulate_grad_batches"]
     return objects.make(
-        config["trainer"],
+        # A run shorter than the interval is validated at its end: best.ckpt comes from a validation.
+        settings | {"val_check_interval": min(settings["val_check_interval"], batches)},
         callbacks=[Position(config["seed"]), *callbacks],
         logger=logger,
         plugins=[AtomicCheckpointIO()],

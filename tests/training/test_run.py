@@ -99,6 +99,18 @@ def test_nothing_is_learned_from_transcripts_of_other_recordings(corpus: Path, t
     assert accuracies(tmp_path / "runs/demo/t")[0] < 0.6
 
 
+def test_a_run_shorter_than_the_validation_interval_ends_with_figures(
+    corpus: Path, tmp_path: Path, monkeypatch
+):
+    """`trainer.max_steps=30` of a recipe that validates every 2,000: a first try, and it must reach its table."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runs, "prepare", lambda *_: corpus)
+    monkeypatch.setattr(runs, "evaluate", lambda *_: {"test/mcd_db": 7.0})
+    run = composed(f"data.cache_dir={corpus}/cache", "trainer.max_steps=2", "trainer.val_check_interval=2000")
+    assert runs.run(run)["best"]["test/mcd_db"] == 7.0
+    assert (tmp_path / "runs/demo/t/report.html").is_file()
+
+
 def test_metrics_json_has_the_keys_and_their_definitions(finished: tuple[Path, dict]):
     folder, returned = finished
     metrics = json.loads((folder / "metrics.json").read_text())
