@@ -15,7 +15,7 @@ train: $(READY)  ## install, prepare the embedded demo corpus and train a voice 
 test: $(READY)  ## run the unit tests
 	$(PY) -m pytest -q -n 2 --dist worksteal -m "not process and not soak and not slurm" -p tests.summary
 
-test-process: $(READY)  ## run the tests that start and kill real processes (minutes)
+test-process: $(READY)  ## run the long tests, which start and kill real processes (minutes)
 	$(PY) -m pytest -q -m process -p tests.summary
 
 check: $(READY)  ## formatting, lint, types and the layer rules

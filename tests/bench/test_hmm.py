@@ -73,7 +73,7 @@ def test_dense_peers_compute_the_posterior(prepare, library):
 @pytest.mark.parametrize(
     ("prepare", "library"),
     [
-        (alignment_search.nemo_style, None),
+        pytest.param(alignment_search.nemo_style, None, marks=pytest.mark.process),
         (alignment_search.monotonic_align, "monotonic_align"),
         (alignment_search.monotonic_alignment_search, "monotonic_alignment_search"),
     ],
@@ -98,6 +98,7 @@ def test_the_forward_sum_learns_the_path():
     assert (gradient[1, batch.frames[1] :] == 0).all()
 
 
+@pytest.mark.process
 def test_absent_libraries_are_records_and_the_others_run(monkeypatch):
     for name in LIBRARIES:
         monkeypatch.setitem(sys.modules, name, None)
@@ -121,6 +122,7 @@ def test_absent_libraries_are_records_and_the_others_run(monkeypatch):
     assert torch.get_num_threads() > 0
 
 
+@pytest.mark.process
 def test_growth_memory_threads_and_accuracy():
     records = list(hmm.run(quick=True, patterns=["growth_t", "two_threads", "accuracy"]))
     works = [record.work for record in records]

@@ -179,6 +179,7 @@ def test_the_comparison_finds_a_wrong_kernel(monkeypatch):
 
 
 @needs_triton
+@pytest.mark.process
 def test_gpu_check_by_the_interpreter(capsys, monkeypatch):
     script = _script()
     monkeypatch.setattr(gpu_bench, "KINDS", ("static", "dense_final"))
@@ -207,6 +208,7 @@ def test_real_sizes_on_a_real_gpu():
 
 
 @needs_triton
+@pytest.mark.process
 def test_kernels_compile_to_machine_code():
     """In a process without the interpreter; all variants and capabilities: scripts/gpu_check.py --compile."""
     code = (

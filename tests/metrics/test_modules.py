@@ -176,6 +176,7 @@ def _rank(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.process
 def test_two_ranks_equal_one_process(tmp_path):
     multiprocessing.spawn(_rank, args=(str(tmp_path),), nprocs=2)
     expected = measured(range(UTTERANCES))

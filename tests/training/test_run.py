@@ -71,6 +71,7 @@ def test_the_alignment_is_learned(finished: tuple[Path, dict]):
     assert accuracies(finished[0])[0] > 0.90
 
 
+@pytest.mark.process
 def test_nothing_is_learned_from_transcripts_of_other_recordings(corpus: Path, tmp_path: Path, monkeypatch):
     """The same corpus, model and steps, but every training text belongs to another sound; judged on true pairs."""
     found = manifests(corpus)
