@@ -41,10 +41,8 @@ def adopt(
         utterance._replace(speaker=utterance.speaker or speaker, language=utterance.language or language)
         for utterance in accepted(source)
     ]
-    known = _splits_of(source)
-    of = assign([utterance.id for utterance in utterances], listed or known.get)
-    if listed is None and not known:
-        of = cover(utterances, of)
+    listed = listed or _splits_of(source).get
+    of = cover(utterances, assign([utterance.id for utterance in utterances], listed), listed)
     paths = {part: out / f"cuts_{part}.jsonl.gz" for part in SPLITS}
     for part, path in paths.items():
         count = write_utterances(path, (utterance for utterance in utterances if of[utterance.id] == part))
@@ -93,8 +91,12 @@ def assign(names: Iterable[str], listed: Listed) -> dict[str, str]:
     return of
 
 
-def cover(utterances: Sequence[Utterance], of: Mapping[str, str]) -> dict[str, str]:
-    """A symbol that training never meets cannot be judged: an utterance of valid or test that has one goes to train."""
+def cover(
+    utterances: Sequence[Utterance], of: Mapping[str, str], listed: Listed = lambda name: None
+) -> dict[str, str]:
+    """A symbol that training never meets cannot be judged: an utterance of valid or test that has one goes to train,
+    unless it is where a list has it.
+    """
     spelt = {
         utterance.id: frozenset(utterance.phones or utterance.text.casefold()) for utterance in utterances
     }
@@ -102,7 +104,7 @@ def cover(utterances: Sequence[Utterance], of: Mapping[str, str]) -> dict[str, s
     left = Counter(of.values())
     trained = set().union(*(spelt[name] for name, part in of.items() if part == "train"))
     for name, part in of.items():
-        if part != "train" and spelt[name] - trained and left[part] > 1:
+        if part not in ("train", listed(name)) and spelt[name] - trained and left[part] > 1:
             covered[name] = "train"
             left[part] -= 1
             trained |= spelt[name]

@@ -156,6 +156,7 @@ def _voice_and_data(config: dict, start: Start) -> tuple[Bundle, SpeechData]:
             for split, utterances in splits.items()
         }
         facts = _facts(surveys["train"])
+        _refuse_untrained_symbols(surveys, facts)
         model = objects.model(config, facts, features)
         per_symbol = model.aligner.states_per_symbol
         splits = {split: feasible(splits[split], surveys[split].sizes, per_symbol) for split in splits}
@@ -165,6 +166,17 @@ def _voice_and_data(config: dict, start: Start) -> tuple[Bundle, SpeechData]:
     dataset = dataset_of(loading, features, frontend, facts, config["seed"])
     bundle = Bundle(model, facts, features, frontend, objects.vocoder(config, features), config, start.step)
     return bundle, SpeechData(splits, dataset, loading, config["seed"], start.batches)
+
+
+def _refuse_untrained_symbols(surveys: dict[str, Survey], facts: Facts) -> None:
+    """Now, and not when hours later the first of them is to be judged."""
+    for split, found in surveys.items():
+        lacking = [symbol for symbol in found.symbols.symbols if symbol not in facts.symbols]
+        if lacking:
+            raise ValueError(
+                f"{split} holds symbols that no text of train has: {', '.join(lacking)}. Move the utterances that have "
+                "them to train, or leave them out"
+            )
 
 
 def _size(utterances: list[Utterance]) -> str:

@@ -125,6 +125,18 @@ def test_every_symbol_of_valid_and_test_is_trained(caplog):
     assert "b, d" in caplog.text
 
 
+def test_what_a_list_names_stays_where_the_list_has_it():
+    """The few clips of a known corpus: d is in its list of test sentences, b only fills a split that was left empty."""
+    spelling = {"a": "x y", "b": "x z", "c": "x y", "d": "q y", "e": "x y"}
+    of = {"a": "train", "b": "valid", "c": "valid", "d": "test", "e": "test"}
+    listed = of | {"b": "train", "c": "train"}
+    utterances = [
+        Utterance(name, None, 1, 0.0, 1.0, 1.0, "", phones=phones.split())
+        for name, phones in spelling.items()
+    ]
+    assert cover(utterances, of, listed.get) == of | {"b": "train"}
+
+
 @needs_data
 @pytest.mark.parametrize("recipe_name", ["demo", "folder"])
 def test_a_corpus_with_known_times(recipe, tmp_path, recipe_name):

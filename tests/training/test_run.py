@@ -16,7 +16,7 @@ from hmmtts.metrics.definitions import define
 from hmmtts.training import run as runs
 from hmmtts.training.compose import register_recipes
 from hmmtts.training.config import checked
-from hmmtts.training.faults import ConfigError, Interrupted
+from hmmtts.training.faults import ConfigError, DataError, Interrupted
 from hmmtts.training.prepare import prepare
 
 # A model that is small everywhere, so that a run takes seconds; the aligner keeps its shape, since it is what must learn.
@@ -110,6 +110,18 @@ def test_a_run_shorter_than_the_validation_interval_ends_with_figures(
     run = composed(f"data.cache_dir={corpus}/cache", "trainer.max_steps=2", "trainer.val_check_interval=2000")
     assert runs.run(run)["best"]["test/mcd_db"] == 7.0
     assert (tmp_path / "runs/demo/t/report.html").is_file()
+
+
+def test_a_symbol_that_training_lacks_is_told_before_the_training(corpus: Path, tmp_path: Path, monkeypatch):
+    for split, path in manifests(corpus).items():
+        texts = list(read_utterances(path))
+        if split == "test":
+            texts[0] = texts[0]._replace(phones=["sil", "ʘ", "sil"], phone_times=None)
+        write_utterances(tmp_path / path.name, texts)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runs, "prepare", lambda *_: tmp_path)
+    with pytest.raises(DataError, match=r"test holds symbols that no text of train has: ʘ\. Move"):
+        runs.run(composed(f"data.cache_dir={corpus}/cache"))
 
 
 def test_metrics_json_has_the_keys_and_their_definitions(finished: tuple[Path, dict]):
