@@ -1,11 +1,13 @@
-"""`hmmtts evaluate`: how close synthesised speech or an alignment comes to a reference."""
+"""`hmmtts evaluate`: how close synthesised speech, an alignment or a trained voice comes to a reference."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Compare synthesised speech or alignments with a reference.", no_args_is_help=True)
+app = typer.Typer(
+    help="Compare speech, alignments or a trained voice with a reference.", no_args_is_help=True
+)
 
 Ref = Annotated[Path, typer.Option(help="Folder of the reference; a corpus folder will do.")]
 Hyp = Annotated[Path, typer.Option(help="Folder of what is judged; files carry the reference's names.")]
@@ -102,6 +104,64 @@ def alignment(ref: Ref, hyp: Hyp, json: Json = None, csv: Csv = None, picture: P
         tables.write_csv(csv, report.utterances)
     if picture:
         pictures.draw_alignment(report, picture)
+
+
+@app.command()
+def model(
+    bundle: Annotated[Path, typer.Argument(help="A run folder (its best checkpoint) or a checkpoint file.")],
+    corpus: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="recipe=NAME [data_dir=DIR ...]; default: the corpus that the voice was trained on."
+        ),
+    ] = None,
+    json: Json = None,
+    csv: Csv = None,
+) -> None:
+    """A trained voice on the test sentences of a corpus: the figures that training reports, with their intervals.
+
+    The corpus lies in, or is made in, data/ of the working directory, as in training. Example:
+
+    hmmtts evaluate model runs/demo/first recipe=demo --json model.json --csv model.csv
+    """
+    from rich.console import Console
+
+    from hmmtts.build import load
+    from hmmtts.metrics.report import tables
+    from hmmtts.training.evaluate import CEILING, CONSTANT, FLOOR, FREE, GIVEN, UNIFORM
+    from hmmtts.training.sentences import evaluate_bundle, unseen_sentences
+
+    _check_outputs(json, csv, None)
+    console = Console()
+    voice = load(bundle)
+    with _Progress("judging") as progress:
+        report = evaluate_bundle(voice, unseen_sentences(voice, corpus or []), progress.seen)
+
+    by_condition: dict[str, dict[str, float]] = {}
+    for key, value in report.figures.items():
+        condition, name = key.split("/")
+        by_condition.setdefault(condition, {})[name] = value
+    shown = {
+        FREE: {
+            name: by_condition[name] for name in (FLOOR, CEILING, CONSTANT, UNIFORM) if name in by_condition
+        },
+        GIVEN: {},
+    }
+    for condition, anchors in shown.items():
+        if condition in by_condition:
+            prefix = f"{condition}/"
+            intervals = {
+                key.removeprefix(prefix): interval
+                for key, interval in report.intervals.items()
+                if key.startswith(prefix)
+            }
+            title = f"{condition}: {bundle}, step {voice.step}, {len(report.utterances)} utterances"
+            console.print(tables.figures_table(title, by_condition[condition], intervals, anchors))
+    tables.print_definitions(console, by_condition[FREE], by_condition)
+    if json:
+        tables.write_json(json, {"bundle": str(bundle), "step": voice.step, **report._asdict()})
+    if csv:
+        tables.write_csv(csv, report.utterances)
 
 
 class _Progress:

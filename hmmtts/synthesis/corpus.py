@@ -8,7 +8,6 @@ from hmmtts.align.panel import Aligned, Refused
 from hmmtts.audio.io import read
 from hmmtts.build import bundle as bundles
 from hmmtts.build import objects
-from hmmtts.data.dataset import number_of
 from hmmtts.data.manifest import Utterance
 from hmmtts.synthesis import listening
 from hmmtts.synthesis.result import as_aligned
@@ -18,7 +17,9 @@ TOGETHER = 8  # recordings in a batch
 
 
 class Listener:
-    """Speakers and languages are those of the voice by name; one of a single speaker or language hears every other."""
+    """Speakers and languages are those of the voice, by name. Where a corpus names none, or the voice has learnt but
+    one, it listens as to its first.
+    """
 
     def __init__(self, path: str | Path) -> None:
         file = bundles.find(path)
@@ -60,14 +61,15 @@ class Listener:
 
     def _numbers(self, utterance: Utterance) -> tuple[int, int]:
         facts = self.bundle.facts
-        asked = (
-            ("speaker", utterance.speaker, facts.speakers),
-            ("language", utterance.language or "", facts.languages),
+        return (
+            _number("speaker", utterance.speaker, facts.speakers),
+            _number("language", utterance.language or "", facts.languages),
         )
-        speaker, language = (
-            number_of({name: n for n, name in enumerate(known)}, value, kind, utterance)
-            if len(known) > 1
-            else 0
-            for kind, value, known in asked
-        )
-        return speaker, language
+
+
+def _number(kind: str, name: str, known: Sequence[str]) -> int:
+    if name in known:
+        return known.index(name)
+    if name and len(known) > 1:
+        raise ValueError(f"{kind} must be one that the voice has learnt, {', '.join(known)}, got {name!r}")
+    return 0

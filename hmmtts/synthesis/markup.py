@@ -17,10 +17,10 @@ FASTEST = 10.0  # and as many times as slow; what is beyond is no speech, but a 
 TOKEN = re.compile(r"([^\s{}]*)\{([^{}:]*):([^{}]*)\}([^\s{}]*)|([^\s{}]+)|(\S)")
 WIDE_MARKS = re.compile(r"(?<=[。！？、，；：])")  # no space follows these
 LONGEST = 400  # characters spoken at once, for a voice has learnt from sentences and not from pages
-# A text is cut at a word that looks so, once there are so many characters. A full stop after a short word may be that
-# of an abbreviation.
+# A text is cut at a word that looks so, once there are so many characters. A full stop after a
+# short word with a capital, or a single letter, may be that of an abbreviation.
 CUTS = (
-    (60, re.compile(r"([!?…。！？।]|\w{4}\.)[\"'”’»)\]]*$")),
+    (60, re.compile(r"([!?…。！？।]|(\b[^\W\d_A-Z]{2,}|\w{4})\.)[\"'”’»)\]]*$")),
     (200, re.compile(r"[,;:、，；：–—][\"'”’»)\]]*$|^sil$")),
     (LONGEST, re.compile("")),
 )
@@ -34,10 +34,11 @@ class Unit(NamedTuple):
 
 
 def units(text: str) -> Iterator[Unit]:
-    for before, rates, marked, after, plain, wrong in TOKEN.findall(text):
+    for token in TOKEN.finditer(text):
+        before, rates, marked, after, plain, wrong = (group or "" for group in token.groups())
         if wrong:
             raise ValueError(
-                f"markup must be {{RATE: words}}, and a brace stands alone in {_around(text, wrong)}"
+                f"markup must be {{RATE: words}}, and a brace stands alone in {text[max(0, token.start() - 20) : token.end() + 20]!r}"
             )
         if plain:
             for piece in WIDE_MARKS.split(plain):
@@ -59,11 +60,6 @@ def _rates(written: str, marked: str) -> tuple[float, ...]:
             f"got {{{written}:{marked}}}"
         )
     return rates
-
-
-def _around(text: str, brace: str) -> str:
-    place = text.index(brace)
-    return repr(text[max(0, place - 20) : place + 20])
 
 
 def chunks(words: Iterable[Unit]) -> Iterator[list[Unit]]:

@@ -275,7 +275,8 @@ class Voice:
             audio = self.vocoder(mel)
             samples = round(sum(seconds) * self.sample_rate)
             audio = pad(audio[:samples], (0, max(0, samples - len(audio))))
-            edges = np.minimum(np.cumsum([0.0, *seconds]), samples / self.sample_rate).tolist()
+            end = samples / self.sample_rate
+            edges = [*np.minimum(np.cumsum([0.0, *seconds[:-1]]), end).tolist(), end]
             phones = [
                 Interval(symbol, start, end, 1.0)
                 for symbol, start, end in zip(chunk.transcript.symbols, edges, edges[1:], strict=False)
