@@ -38,7 +38,7 @@ def align(bundle: Bundle, recordings: Sequence[Recording]) -> list[Alignment | s
     items, places = [], []
     for place, recording in enumerate(recordings):
         try:
-            items.append(_item(bundle, recording))
+            items.append(item_of(bundle, recording))
             places.append(place)
         except ValueError as failure:
             found[place] = str(failure)
@@ -62,7 +62,7 @@ def align(bundle: Bundle, recordings: Sequence[Recording]) -> list[Alignment | s
     return found
 
 
-def _item(bundle: Bundle, recording: Recording) -> tuple[Item, float]:
+def item_of(bundle: Bundle, recording: Recording) -> tuple[Item, float]:
     """What the model hears, and the seconds cut off before it. An aligner does not ask for the pitch."""
     features, facts = bundle.features, bundle.facts
     wave = io.resample(recording.wave, recording.rate, features.sample_rate)

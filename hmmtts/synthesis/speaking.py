@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,19 +62,19 @@ def stream(
     beginning = next(parts)  # a text that cannot be spoken leaves no file
     path.parent.mkdir(parents=True, exist_ok=True)
     with soundfile.SoundFile(path, "w", voice.sample_rate, channels=1) as file:
-        for part in _all(beginning, parts):
-            file.write(part.audio.clip(-1.0, 1.0))
-            file.flush()
-            first = first or time.monotonic() - began
-            samples += len(part.audio)
-            if formats:
-                phones += part.phones
-                words += part.words
+        try:
+            for part in chain([beginning], parts):
+                file.write(part.audio.clip(-1.0, 1.0))
+                file.flush()
+                first = first or time.monotonic() - began
+                samples += len(part.audio)
+                if formats:
+                    phones += part.phones
+                    words += part.words
+        except ValueError as failure:
+            raise ValueError(
+                f"{path}: ends after {samples / voice.sample_rate:.2f} s: {failure}"
+            ) from failure
     seconds = samples / voice.sample_rate
     write_times(phones, words, seconds, path, formats)
     return Streamed(seconds, first, (time.monotonic() - began) / seconds)
-
-
-def _all(first: Speech, others: Iterator[Speech]) -> Iterator[Speech]:
-    yield first
-    yield from others

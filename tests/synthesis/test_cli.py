@@ -243,3 +243,14 @@ def test_help_has_an_example(hmmtts, verb):
     code, printed, _ = hmmtts(*verb, "--help")
     assert code == 0
     assert f"hmmtts {' '.join(verb)} " in printed
+
+
+def test_a_stream_that_turns_out_wrong_keeps_what_was_spoken(hmmtts, bundle, tmp_path):
+    sentence = "The quick brown fox jumps over the lazy dogs and runs on and on. "
+    out = tmp_path / "s.wav"
+    code, _, printed = hmmtts("synthesize", bundle, f"{sentence}ж", "--stream", "-o", out)
+    assert code == 2
+    assert "unknown symbols: 'ж'" in printed
+    assert "s.wav: ends after" in printed
+    assert hmmtts("synthesize", bundle, sentence, "-o", tmp_path / "w.wav")[0] == 0
+    np.testing.assert_array_equal(soundfile.read(out)[0], soundfile.read(tmp_path / "w.wav")[0])

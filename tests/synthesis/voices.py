@@ -83,7 +83,7 @@ def learn_to_align(voice: Bundle, utterances: int, steps: int) -> None:
         text = words(seed)
         wave, _ = tones(text.replace(" ", ""), seed)
         recordings.append(listening.Recording(f"u{seed}", wave, RATE, voice.frontend(text, "en"), 0, 0))
-    batch = collate([listening._item(voice, recording)[0] for recording in recordings])
+    batch = collate([listening.item_of(voice, recording)[0] for recording in recordings])
     optimizer = torch.optim.Adam(voice.model.aligner.parameters(), lr=0.02)
     voice.model.train()
     for _ in range(steps):
