@@ -16,6 +16,7 @@ from hmmtts.build.facts import Facts
 from hmmtts.model import TTSModel
 from hmmtts.text.frontend import Frontend
 
+SLOTS = ("text", "features", "model", "encoder", "aligner", "decoder", "vocoder")  # that a config must fill
 PREFIX = "model."  # of the model's tensors in a training checkpoint
 
 
@@ -56,6 +57,11 @@ def load(path: str | Path, device: str | torch.device = "cpu", own: Sequence[str
                 f"{path} holds no {part}: it is a checkpoint of something else than a voice"
             )
     config = header["config"]
+    missing = [slot for slot in SLOTS if slot not in config]
+    if missing:
+        raise CheckpointError(
+            f"{path} was made by another version of hmmtts: its config has no {', '.join(missing)}; train again"
+        )
     program.refuse_foreign_targets(config, program.targets(*map(Path, own)))
     facts = Facts.from_state(header["facts"])
     extractors = objects.features(config)

@@ -8,7 +8,9 @@ import soundfile
 from lhotse.supervision import AlignmentItem
 
 import hmmtts
+from hmmtts import build
 from hmmtts.audio.io import resample
+from hmmtts.build.checkpoint import CheckpointError
 from hmmtts.data.alignment import Times
 from hmmtts.synthesis import Speech, Voice
 from tests.synthesis import voices
@@ -190,3 +192,11 @@ def test_a_geometric_voice_has_a_quantile():
     geometric = Voice(voices.bundle([*slots, "duration=geometric"]))
     slow, fast = (geometric.varied(quantile=q).synthesize("a cat").seconds for q in (0.9, 0.2))
     assert slow > 2 * fast
+
+
+def test_a_bundle_of_another_version_is_refused_by_name(bundle, tmp_path):
+    old = build.load(bundle)
+    del old.config["model"]
+    build.save(old, tmp_path / "old.ckpt")
+    with pytest.raises(CheckpointError, match=r"made by another version of hmmtts: its config has no model"):
+        build.load(tmp_path / "old.ckpt")
