@@ -122,14 +122,19 @@ def survey(
 def _looks(
     utterances: Sequence[Utterance], cache: FeatureCache, transcribe: Transcriber, workers: int
 ) -> Iterator[Look | str]:
-    loader = DataLoader(
-        _Looks(utterances, cache, transcribe),
+    """The first look is taken here: librosa compiles its pitch tracker at first use, and workers that did so at the
+    same time, into one cache, have crashed.
+    """
+    looks = _Looks(utterances, cache, transcribe)
+    yield looks[0]
+    yield from DataLoader(
+        looks,
         batch_size=None,
+        sampler=range(1, len(looks)),
         num_workers=workers,
         collate_fn=_unchanged,
         generator=torch.Generator(),  # a loader draws a seed for its workers: not from the global generator
     )
-    return iter(loader)
 
 
 def _unchanged(look: Any) -> Any:

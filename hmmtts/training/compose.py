@@ -38,6 +38,9 @@ def register_recipes() -> None:
 def main() -> None:
     """The program: what Hydra itself refuses (a typo on the command line) is a config error too."""
     register_recipes()
+    if {"--help", "-h"} & set(sys.argv) and not any(word.startswith("recipe=") for word in sys.argv):
+        # Help shows a composed config, which needs a recipe: any will do.
+        sys.argv.append(f"recipe={min(program.recipes())}")
     begun = False
 
     @hydra.main(version_base="1.3", config_path=str(program.folder("conf")), config_name="train")

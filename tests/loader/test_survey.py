@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,9 @@ import pytest
 from hmmtts.audio.io import write
 from hmmtts.data.cache import FeatureCache
 from hmmtts.data.dataset import Transcriber
+from hmmtts.data.manifest import Utterance
 from hmmtts.data.survey import Size, feasible, survey
+from hmmtts.text import Transcript
 from hmmtts.text.phones import Phones
 from tests.audio.signals import pulses
 from tests.loader.corpus import RATE, corpus, features, utterance
@@ -77,3 +80,19 @@ def test_fewer_frames_than_states_is_left_out_by_name(tmp_path: Path, caplog: py
     assert "u1" in caplog.text
     assert "left out: 14 frames < 15 states; shorten features.acoustic.hop" in caplog.text
     assert feasible(utterances, sizes, states_per_symbol=2) == utterances
+
+
+def test_the_first_look_is_taken_before_any_worker_starts(tmp_path: Path):
+    """librosa compiles at first use; workers that compile at the same time into one cache crash now and then."""
+    places = tmp_path / "places"
+
+    def spell(utterance: Utterance) -> Transcript:
+        with places.open("a") as file:
+            file.write(f"{utterance.id} {os.getpid()}\n")
+        return SPELL(utterance)
+
+    utterances = corpus(tmp_path)
+    survey(utterances, FeatureCache(features(), tmp_path / "cache"), spell, workers=2)
+    seen = dict(line.split() for line in places.read_text().splitlines())
+    assert seen.pop(utterances[0].id) == str(os.getpid())
+    assert str(os.getpid()) not in seen.values()

@@ -8,7 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from hmmtts.build import program
-from hmmtts.training.compose import refuse_parallel_sweep, register_recipes
+from hmmtts.training.compose import main, refuse_parallel_sweep, register_recipes
 from hmmtts.training.config import checked
 from hmmtts.training.faults import ConfigError
 
@@ -105,3 +105,12 @@ def test_the_verb_is_the_same_program(tmp_path: Path):
     assert (code, "recipe: demo" in said) == (0, True)
     code, said = program_says("recipe=typo", command=verb, cwd=tmp_path)
     assert (code, "recipe/typo" in said) == (2, True)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--help", "recipe=folder"]])
+def test_help_needs_no_recipe(arguments: list[str], monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code in (0, None)
+    assert "recipe: demo, folder, ljspeech" in capsys.readouterr().out
