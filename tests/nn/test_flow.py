@@ -74,7 +74,7 @@ def test_evaluation_starts_nothing():
 
 
 def first_batch_of_a_rank(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)  # what a forked process can rely on
+    torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     x, real = data()
     norm = ActNorm(BINS)
@@ -89,11 +89,12 @@ def data() -> tuple[torch.Tensor, torch.Tensor]:
     return x, torch.arange(50) < torch.tensor([[50], [20]])
 
 
+@pytest.mark.process
 def test_first_batch_is_that_of_all_processes():
     whole = ActNorm(BINS)
     whole.see(*data())
     with tempfile.TemporaryDirectory() as folder:
-        multiprocessing.start_processes(first_batch_of_a_rank, (folder,), nprocs=2, start_method="fork")
+        multiprocessing.start_processes(first_batch_of_a_rank, (folder,), nprocs=2, start_method="spawn")
         for rank in range(2):
             log_scale, shift = torch.load(Path(folder, f"{rank}.pt"), weights_only=True)
             torch.testing.assert_close(log_scale, whole.log_scale.detach())

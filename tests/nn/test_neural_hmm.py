@@ -405,7 +405,7 @@ def test_parameters_are_the_published_ones():
 
 
 def one_rank(rank: int, folder: str, backward: str) -> None:
-    torch.set_num_threads(1)  # what a forked process can rely on
+    torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     model = DistributedDataParallel(small(backward=backward, threshold=0.0))
     for _ in range(2):  # the second step fails where the first marked a parameter ready twice
@@ -419,9 +419,10 @@ def share(rank: int) -> tuple[torch.Tensor, ...]:
     return tuple(part[2 * rank : 2 * rank + 2].detach() for part in batch())
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("backward", ["posterior", "checkpoint"])
 def test_gradients_of_two_processes_are_the_mean_of_both(backward, tmp_path):
-    multiprocessing.start_processes(one_rank, (str(tmp_path), backward), nprocs=2, start_method="fork")
+    multiprocessing.start_processes(one_rank, (str(tmp_path), backward), nprocs=2, start_method="spawn")
     each = []
     for rank in range(2):
         model = small(backward=backward, threshold=0.0)
