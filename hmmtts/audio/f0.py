@@ -5,13 +5,13 @@ by 1.3 Hz (median) and in 7 % of voicing at 50 times real time, Harvest by 1.4 H
 the default although WORLD is the usual choice.
 """
 
-import warnings
 from abc import ABC, abstractmethod
 
 import librosa
 import numpy as np
 from jaxtyping import Float
 
+from hmmtts.audio import world
 from hmmtts.audio.io import Wave, resample
 
 
@@ -85,11 +85,8 @@ class Harvest(F0Tracker):
         super().__init__(sample_rate, hop, fmin, fmax)
 
     def track(self, wave: Wave) -> Float[np.ndarray, "t"]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pyworld imports pkg_resources, which warns about itself
-            try:
-                import pyworld
-            except ModuleNotFoundError as error:
-                raise ValueError("Harvest needs pyworld: pip install 'hmmtts[world]', or use Pyin") from error
+        pyworld = world.library()
+        if pyworld is None:
+            raise ValueError("Harvest needs pyworld: pip install 'hmmtts[world]', or use Pyin")
         period = 1000 * self.hop / self.sample_rate
         return pyworld.harvest(wave.astype(np.float64), self.sample_rate, self.fmin, self.fmax, period)[0]

@@ -42,7 +42,7 @@ class World(NamedTuple):
 
 
 @cache
-def _pyworld() -> ModuleType | None:
+def library() -> ModuleType | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pyworld imports pkg_resources, which warns about itself
         try:
@@ -53,7 +53,7 @@ def _pyworld() -> ModuleType | None:
 
 
 def available() -> bool:
-    return _pyworld() is not None
+    return library() is not None
 
 
 @cache
@@ -93,7 +93,7 @@ def analyse(wave: Float[ndarray, "n"], sample_rate: int, fmax: float | None = No
     With `fmax` the audio is first resampled to 2 x fmax: a mel that ends at fmax leaves nothing above it, and an
     envelope over the empty band says nothing about the voice.
     """
-    pyworld = _pyworld()
+    pyworld = library()
     if pyworld is None:
         raise ValueError(MISSING)
     if not np.isfinite(wave).all():

@@ -139,7 +139,7 @@ def test_unvoiced_is_left_out_and_counted():
 
 
 def test_without_world_figures_are_nan_and_a_warning_says_why(monkeypatch):
-    monkeypatch.setattr(world, "_pyworld", lambda: None)
+    monkeypatch.setattr(world, "library", lambda: None)
     with pytest.warns(UserWarning, match=r"pip install 'hmmtts\[world\]'"):
         metric = SpeechMetrics(RATE)
     metric.update([voice(0)], [voice(1)])
