@@ -28,6 +28,8 @@ EXTRAS = {
     "hydra-submitit-launcher": "slurm",
     "triton": "triton",
 }
+# Modules with compiled kernels; each has a function make_ready that compiles its own.
+KERNELS = ("hmmtts.hmm.backends.cpu",)
 GIB = 2**30
 
 
@@ -88,11 +90,10 @@ def devices() -> Facts:
 def limits() -> Facts:
     from hmmtts.hmm.backends.cpu.compile import cache_folder
 
-    folder = cache_folder()
-    yield (
-        "compiled kernels",
-        f"{folder} ({'ready' if (folder / 'ready').exists() else 'not compiled yet: hmmtts doctor --warm'})",
-    )
+    for module in KERNELS:
+        folder = cache_folder(module)
+        ready = "ready" if (folder / "ready").exists() else "not compiled yet: hmmtts doctor --warm"
+        yield "compiled kernels", f"{folder} ({ready})"
     for name, place in (
         ("disk here", Path.cwd()),
         ("disk of the cache", folder if folder.exists() else Path.home()),

@@ -13,6 +13,7 @@ def run(
     Example: hmmtts doctor --warm
     """
     import platform
+    from importlib import import_module
 
     from rich.console import Console
     from rich.markup import escape
@@ -21,9 +22,8 @@ def run(
     from hmmtts import __version__, machine
 
     if warm:
-        from hmmtts.hmm.backends import cpu
-
-        cpu.make_ready()
+        for module in machine.KERNELS:
+            import_module(module).make_ready()
     table = Table(
         title=f"hmmtts {__version__}, Python {platform.python_version()}, {platform.platform()}",
         show_header=False,

@@ -48,7 +48,7 @@ def viterbi(problem: Problem) -> Viterbi:
 @cache
 def make_ready() -> None:
     """Compile the kernels unless that was done before, by whichever process."""
-    warm(compile_all)
+    warm(__name__, compile_all)
 
 
 def compile_all() -> None:

@@ -4,6 +4,7 @@ numba's own cache lies beside the source, which may be read-only and which many 
 time. Here it lies in a per-user folder named after the kernels' source, and one process compiles while others wait.
 """
 
+import ast
 import fcntl
 import hashlib
 import logging
@@ -20,6 +21,8 @@ import numba
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 
 log = logging.getLogger(__name__)
+
+PACKAGE = __name__.rpartition(".")[0]
 
 # NaN never reaches the arithmetic (rows are checked first) and the sign of zero has no meaning here.
 FAST = {"contract", "nsz", "nnan"}
@@ -47,33 +50,54 @@ inner = numba.njit(fastmath=FAST, forceinline=True, _nrt=False)  # a step of a k
 
 def kernel(function: Callable) -> Callable:
     """A function that Python calls: runs without the interpreter's lock, its machine code cached."""
-    with _cache_folder():
+    with _numba_cache(cache_folder(function.__module__)):
         return numba.njit(fastmath=FAST, nogil=True, cache=True)(function)
 
 
 @cache
-def cache_folder() -> Path:
-    """Named by everything that decides the machine code, so that a stale kernel cannot be loaded."""
+def cache_folder(module: str) -> Path:
+    """Where a module's kernels are kept: named by everything that decides their machine code, so that none is stale."""
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.binding.get_host_cpu_name()}".encode())
     digest.update(llvmlite.binding.get_host_cpu_features().flatten().encode())
-    for source in sorted(Path(__file__).parent.glob("[a-z]*.py")):
+    for source in sorted(_sources(_source(module))):
         digest.update(source.read_bytes())
-    return _user_cache() / "kernels" / digest.hexdigest()[:16]
+    return _user_cache() / "kernels" / f"{module.rpartition('.')[2]}-{digest.hexdigest()[:16]}"
 
 
-def warm(compile_all: Callable[[], None]) -> float:
-    """Compile every kernel unless that was done before; others who come meanwhile wait. Returns the seconds taken."""
-    folder, start = cache_folder(), time.monotonic()
+def warm(module: str, compile_all: Callable[[], None]) -> float:
+    """Compile a module's kernels unless that was done before; others who come meanwhile wait. Returns the seconds taken."""
+    folder, start = cache_folder(module), time.monotonic()
     ready = folder / "ready"
     if ready.exists():
         return 0.0
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not ready.exists():
-            log.warning("compiling the HMM kernels once into %s (20 to 60 seconds)", folder)
+            log.warning("compiling kernels once into %s (10 to 60 seconds)", folder)
             compile_all()
             ready.touch()
     return time.monotonic() - start
+
+
+def _source(module: str) -> Path:
+    """Found by its name: the module that asks may be half imported."""
+    stem = Path(__file__).parent.joinpath(*module.removeprefix(PACKAGE).split("."))
+    return stem.with_suffix(".py") if stem.with_suffix(".py").exists() else stem / "__init__.py"
+
+
+def _sources(source: Path) -> set[Path]:
+    """A kernel's source and those of the modules here whose functions are compiled into it."""
+    found, remaining = set(), [source]
+    while remaining:
+        source = remaining.pop()
+        if source not in found:
+            found.add(source)
+            for node in ast.walk(ast.parse(source.read_text())):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
+                    names = [f".{name.name}" for name in node.names] if node.module == PACKAGE else [""]
+                    remaining += [_source(f"{node.module}{name}") for name in names]
+    return found
 
 
 def _user_cache() -> Path:
@@ -99,9 +123,9 @@ def _user_cache() -> Path:
 
 
 @contextmanager
-def _cache_folder():
+def _numba_cache(folder: Path):
     """numba reads the folder of its cache when a function is decorated."""
-    before, folder = numba.config.CACHE_DIR, cache_folder()
+    before = numba.config.CACHE_DIR
     folder.mkdir(parents=True, exist_ok=True)
     numba.config.CACHE_DIR = str(folder)
     try:
