@@ -5,9 +5,7 @@ is computed and its sizes: b utterances, t frames, s states in order, k states o
 """
 
 from collections.abc import Callable, Iterator
-from fnmatch import fnmatch
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,28 +26,15 @@ from hmmtts.bench.peers import alignment_search, dense_libraries, jax_scans, own
 from hmmtts.bench.race import Contender, Effort, race
 from hmmtts.bench.record import Record
 from hmmtts.bench.timing import threads
+from hmmtts.bench.work import Work, chosen
 from hmmtts.hmm import posteriors, viterbi
-
-
-class Work(NamedTuple):
-    name: str
-    measure: Callable[[], list[Record]]
 
 
 def run(
     quick: bool, patterns: list[str], announce: Callable[[str], None] = lambda name: None
 ) -> Iterator[Record]:
     """Measure the works whose name begins with one of the patterns (all, if there is none), on one thread."""
-    chosen = [
-        work
-        for work in works(quick)
-        if not patterns or any(fnmatch(work.name, f"{pattern}*") for pattern in patterns)
-    ]
-    if not chosen:
-        raise ValueError(
-            f"--works: nothing begins with {', '.join(patterns)}; there are {', '.join(w.name for w in works(quick))}"
-        )
-    for work in chosen:
+    for work in chosen(works(quick), patterns, "--works"):
         announce(work.name)
         with threads(1):
             # The bars are meant for the full sizes.

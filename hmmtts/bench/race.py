@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-from hmmtts.bench.batches import Batch
 from hmmtts.bench.record import Record
 from hmmtts.bench.timing import interleave
 
@@ -16,10 +15,10 @@ class Run(NamedTuple):
 
 
 class Contender(NamedTuple):
-    """`prepare` converts the batch to what the library takes, which is not timed; it raises ImportError if absent."""
+    """`prepare` converts the problem to what the library takes, which is not timed; it raises ImportError if absent."""
 
     name: str
-    prepare: Callable[[Batch], Run]
+    prepare: Callable[[Any], Run]
     bar: float | None = None
     clock: Literal["cpu", "wall", "alone"] = "cpu"
 
@@ -33,7 +32,7 @@ class Effort(NamedTuple):
 
 def race(
     work: str,
-    batch: Batch,
+    problem: Any,
     contenders: list[Contender],
     error_of: Callable[[Any], float],
     effort: Effort,
@@ -44,7 +43,7 @@ def race(
     absent: dict[str, str] = {}
     for contender in contenders:
         try:
-            run = contender.prepare(batch)
+            run = contender.prepare(problem)
             answer = run.call()  # also compiles
             errors[contender.name] = error_of(run.read(answer)) if run.read else None
             calls[contender.name] = run.call

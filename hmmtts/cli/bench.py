@@ -8,6 +8,12 @@ import typer
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 
 
+def _check_folder(json: Path | None) -> None:
+    """Before minutes of measuring, not after."""
+    if json is not None and not json.absolute().parent.is_dir():
+        raise ValueError(f"{json}: its folder does not exist; make it first")
+
+
 @app.command()
 def features(
     folder: Annotated[Path, typer.Argument(help="A folder of sound files.")],
@@ -73,8 +79,7 @@ def hmm(
     from hmmtts.bench.hmm import run
     from hmmtts.bench.record import table, write_json
 
-    if json is not None and not json.absolute().parent.is_dir():
-        raise ValueError(f"{json}: its folder does not exist; make it first")
+    _check_folder(json)
     stderr = Console(stderr=True)
     records = list(run(quick, works or [], lambda name: stderr.print(f"measuring {name}", highlight=False)))
     Console(width=140).print(table(records, "HMM kernels: ratio = contender / ours"))
@@ -99,10 +104,41 @@ def neural_hmm(
     from hmmtts.bench.neural_hmm import run
     from hmmtts.bench.record import table, write_json
 
-    if json is not None and not json.absolute().parent.is_dir():
-        raise ValueError(f"{json}: its folder does not exist; make it first")
+    _check_folder(json)
     stderr = Console(stderr=True)
     records = list(run(quick, loop, lambda name: stderr.print(f"measuring {name}", highlight=False)))
     Console(width=140).print(table(records, "Neural HMM: ratio = contender / ours"))
+    if json is not None:
+        write_json(json, records)
+
+
+@app.command()
+def family(
+    json: Annotated[Path | None, typer.Option("--json", help="Write the records to this file.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Only works whose name begins so (gmm, stream_16_p99); repeatable."),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Tiny sizes, seconds: does everything run?")] = False,
+) -> None:
+    """Mixtures, semi-Markov models, streams and warping beside other libraries (extra `bench`), on one thread.
+
+    A ratio is the contender's value over ours, so more is better for us; who could not be run has none, and a reason.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from hmmtts.bench.family import works
+    from hmmtts.bench.record import table, write_json
+    from hmmtts.bench.timing import threads
+    from hmmtts.bench.work import chosen
+
+    _check_folder(json)
+    wanted = chosen(works(quick), only or [], "--only")
+    records = []
+    with threads(1):
+        for work in track(wanted, "measuring", console=Console(stderr=True)):
+            records += work.measure()
+    Console(width=140).print(table(records, "The family of HMMs: ratio = contender / ours"))
     if json is not None:
         write_json(json, records)
