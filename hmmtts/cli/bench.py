@@ -135,10 +135,9 @@ def family(
 
     _check_folder(json)
     wanted = chosen(works(quick), only or [], "--only")
-    records = []
     with threads(1):
-        for work in track(wanted, "measuring", console=Console(stderr=True)):
-            records += work.measure()
+        turns = track(wanted, "measuring", console=Console(stderr=True))
+        records = [record for work in turns for record in work.measure()]
     Console(width=140).print(table(records, "The family of HMMs: ratio = contender / ours"))
     if json is not None:
         write_json(json, records)
