@@ -16,10 +16,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from hmmtts.batch import Batch, Prediction
-from hmmtts.model import Aligned, Sizes, TTSModel
+from hmmtts.model import Aligned, Sizes, TTSModel, nothing
 from hmmtts.nn import timing
 from hmmtts.nn.aligners.neural_hmm import NeuralHMMAligner
 from hmmtts.nn.decoders.flow import Flow, Mapped
+from hmmtts.nn.lengths import Mean
 from hmmtts.nn.neural_hmm.speech import Manner, speak, steps
 
 
@@ -59,17 +60,17 @@ class Autoregressive(TTSModel):
         """Which utterances have frames enough for their states."""
         return batch.frames >= self.aligner.fewest_frames(batch)
 
-    def terms(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+    def terms(self, batch: Batch) -> dict[str, Mean]:
         """Nats per frame of the mel."""
         z, log_determinant = self.mapped(batch.mel, batch.frames)
         total = self.aligner.log_likelihood(self.hearing(batch, z)) + log_determinant
-        return {"nll": -(total.sum() / batch.frames.sum()).float()}
+        return {"nll": Mean(-total.sum(), batch.frames.sum())}
 
-    def no_terms(self) -> dict[str, Float[Tensor, ""]]:
+    def no_terms(self) -> dict[str, Mean]:
         if self.flow is not None:  # its statistics of the first batch are those of all processes together
-            nothing = next(self.parameters()).new_zeros(1, 2, self.sizes.bins)
-            self.flow(nothing, torch.zeros(1, dtype=torch.long, device=nothing.device))
-        return {"nll": torch.stack([parameter.flatten()[0] * 0 for parameter in self.parameters()]).sum()}
+            silence = next(self.parameters()).new_zeros(1, 2, self.sizes.bins)
+            self.flow(silence, torch.zeros(1, dtype=torch.long, device=silence.device))
+        return {"nll": nothing(self)}
 
     @torch.no_grad()
     def align(self, batch: Batch) -> Aligned:

@@ -21,35 +21,13 @@ from hmmtts.nn.decoders import Decoder
 from hmmtts.nn.durations import Duration, Spoken
 from hmmtts.nn.embedding import Embedding
 from hmmtts.nn.encoders import Encoder
-from hmmtts.nn.lengths import mask
+from hmmtts.nn.lengths import Mean, mask
 from hmmtts.nn.losses import spectral_error
 from hmmtts.nn.pitch import Pitch
 from hmmtts.nn.states import States
 
 
-class Sizes(NamedTuple):
-    """What only the data knows. Plain data, so that a bundle keeps it."""
-
-    kin: tuple[int, ...]  # of every symbol, the number of the one it resembles: hmmtts.build.objects.kin
-    bins: int  # of the mel
-    features: int  # that the aligner sees
-    hop: float  # of the mel's frames, in seconds
-    acoustic_hop: float
-    offset: float = 0.0  # seconds: the centre of the mel's frame 0
-    acoustic_offset: float = 0.0
-    speakers: int = 1
-    languages: int = 1
-
-
-class Aligned(NamedTuple):
-    """A batch aligned with its text. An utterance without an alignment has zeros, path -1 and NaN times."""
-
-    alignment: Alignment
-    starts: Float[Tensor, "b s"]  # seconds; NaN in the padding
-    ends: Float[Tensor, "b s"]
-
-
-class TTSModel(nn.Module):
+class TTSModel(SpeechModel):
     """Slots are given as what the sizes complete: a class, or a partial of one as conf/ makes them."""
 
     def __init__(
@@ -61,12 +39,10 @@ class TTSModel(nn.Module):
         decoder: Callable[..., Decoder],
         pitch: Callable[..., Pitch],
     ) -> None:
-        super().__init__()
         width, voices = encoder.width, {"speakers": sizes.speakers, "languages": sizes.languages}
-        self.sizes = sizes
+        super().__init__(sizes, aligner(kin=sizes.kin, features=sizes.features, **voices))
         self.embedding = Embedding(width, sizes.kin, **voices)
         self.encoder = encoder
-        self.aligner = aligner(kin=sizes.kin, features=sizes.features, **voices)
         per_symbol = self.aligner.states_per_symbol
         self.duration = duration(width=width, states_per_symbol=per_symbol, hop=sizes.acoustic_hop)
         self.states = States(width, per_symbol)
@@ -74,25 +50,7 @@ class TTSModel(nn.Module):
         self.pitch = pitch(width=width)
         self.decoder = decoder(width=width, bins=sizes.bins)
 
-    def losses(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
-        """Named terms to weigh and sum, each a mean over what is real; `nll` in nats per acoustic frame.
-
-        `impossible` counts the utterances that have fewer frames than states. They and the repeats that a batch may
-        hold (Batch.counted) change no other term and no gradient.
-        """
-        enough = self.possible(batch)
-        impossible = (batch.counted & ~enough).sum()
-        kept = batch.counted & enough
-        if not bool(kept.all()):
-            batch = batch.take(kept)
-        terms = self.terms(batch) if batch.names else self.no_terms()
-        return {**terms, "impossible": impossible.to(terms["nll"])}
-
-    def possible(self, batch: Batch) -> Bool[Tensor, "b"]:
-        """Which utterances have acoustic frames enough for their states."""
-        return batch.acoustic_frames >= self.aligner.fewest_frames(batch)
-
-    def terms(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+    def terms(self, batch: Batch) -> dict[str, Mean]:
         heard = self.aligner(batch)
         seconds = timing.state_seconds(heard.durations, self.sizes.acoustic_hop, self.sizes.acoustic_offset)
         h = self.encode(batch.ids, batch.symbols, batch.marks, batch.speaker, batch.language)
@@ -100,36 +58,18 @@ class TTSModel(nn.Module):
         contour = self.pitch(x, batch.frames)
         mel = self.decoder(x + self.pitch.show(batch.f0), batch.frames)
         return {
-            "nll": -(heard.log_likelihood.sum() / batch.acoustic_frames.sum()).float(),
+            "nll": Mean(-heard.log_likelihood.sum(), batch.acoustic_frames.sum()),
             "mel": spectral_error(mel, batch.mel, batch.frames),
             **self.duration.losses(h, Spoken(seconds, batch.symbols)),
             **self.pitch.losses(contour, batch.f0, batch.frames),
         }
 
-    def no_terms(self) -> dict[str, Float[Tensor, ""]]:
-        """Zeros that every parameter takes part in, as data-parallel training asks of each rank's every step."""
-        zero = torch.stack([parameter.flatten()[0] * 0 for parameter in self.parameters()]).sum()
-        return dict.fromkeys(("nll", "mel", *self.duration.TERMS, "f0", "voicing"), zero)
+    def no_terms(self) -> dict[str, Mean]:
+        """Zeros of nothing that every parameter takes part in, as data-parallel training asks of each rank's every step."""
+        return dict.fromkeys(("nll", "mel", *self.duration.TERMS, "f0", "voicing"), nothing(self))
 
-    @torch.no_grad()
-    def align(self, batch: Batch) -> Aligned:
-        """The aligner's path through the recordings, and the time of every symbol that follows from it."""
-        possible = self.possible(batch)
-        b, s = batch.ids.shape
-        u, n = batch.acoustic.shape[1], s * self.aligner.states_per_symbol
-        new = batch.acoustic.new_zeros
-        path = torch.full((b, u), -1, device=batch.ids.device)
-        whole = Alignment(new(b, dtype=torch.float64), new(b, u, n), path, new(b, n))
-        if bool(possible.any()):
-            fill(whole, possible, self.aligner.align(batch.take(possible)))
-        starts, ends = timing.boundaries(
-            whole.durations,
-            self.aligner.states_per_symbol,
-            self.sizes.acoustic_hop,
-            self.sizes.acoustic_offset,
-        )
-        known = possible[:, None] & mask(batch.symbols, s)
-        return Aligned(whole, starts.where(known, torch.nan), ends.where(known, torch.nan))
+    def hear(self, batch: Batch) -> Heard:
+        return Heard(batch, batch.acoustic.new_zeros(len(batch.names)))
 
     @torch.no_grad()
     def synthesize(
@@ -179,11 +119,3 @@ class TTSModel(nn.Module):
         cells = self.states(h)
         index = placed.state[..., None].expand(-1, -1, cells.shape[2])
         return cells.gather(1, index) + self.placed(placed.place)
-
-
-def fill(whole: Alignment, possible: Bool[Tensor, "b"], part: Alignment) -> None:
-    """Put the alignment of some utterances, padded less, in its places in that of all."""
-    whole.log_likelihood[possible] = part.log_likelihood
-    whole.posterior[possible, : part.posterior.shape[1], : part.posterior.shape[2]] = part.posterior
-    whole.path[possible, : part.path.shape[1]] = part.path
-    whole.durations[possible, : part.durations.shape[1]] = part.durations

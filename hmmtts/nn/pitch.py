@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hmmtts.nn.layers import ConvBlock
-from hmmtts.nn.lengths import mask, mean
+from hmmtts.nn.lengths import Mean, mask, mean
 
 
 class Contour(NamedTuple):
@@ -60,9 +60,7 @@ class Pitch(nn.Module):
         voiced = (f0 > 0).to(bumps)[..., None]
         return self.shown(torch.cat([bumps * voiced, voiced], -1))
 
-    def losses(
-        self, contour: Contour, f0: Float[Tensor, "b t"], frames: Int[Tensor, "b"]
-    ) -> dict[str, Float[Tensor, ""]]:
+    def losses(self, contour: Contour, f0: Float[Tensor, "b t"], frames: Int[Tensor, "b"]) -> dict[str, Mean]:
         """The absolute error in octaves where the recording is voiced, and the cross-entropy of the voicing."""
         real, voiced = mask(frames, f0.shape[1]), f0 > 0
         off = (contour.octaves - self.octaves(f0)).abs()

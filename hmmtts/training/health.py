@@ -1,6 +1,7 @@
 """Is the alignment sound? Figures that need no reference, and a verdict in plain words. b utterances, n states, u frames."""
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -8,10 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hmmtts.batch import Alignment
+from hmmtts.nn.lengths import Mean
 
 
 class Health(NamedTuple):
-    """Means over utterances unless said; NaN where an aligner has no such thing."""
+    """Means over utterances unless said; NaN where an aligner has no such thing, and for what was never measured."""
 
     nats_per_frame: float  # -log p / frames
     entropy: float  # of the state posterior of a frame, in nats: 0 is certain
@@ -23,8 +25,17 @@ class Health(NamedTuple):
     floored: float  # share of deviations within 1 % of their floor
     leave: float  # mean probability of leaving a state
 
+    @classmethod
+    def of(cls, means: Mapping[str, Mean]) -> "Health":
+        return cls(
+            **{
+                name: float(mean.total) / n if (n := int(mean.count)) else math.nan
+                for name, mean in means.items()
+            }
+        )
 
-NAN = math.nan
+
+NEVER = Mean(torch.tensor(0.0), torch.tensor(0))
 
 
 def entropy(posterior: Float[Tensor, "b u n"], frames: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
@@ -53,18 +64,21 @@ def diagonality(durations: Float[Tensor, "b n"], states: Int[Tensor, "b"]) -> Fl
 
 def measure(
     alignment: Alignment, frames: Int[Tensor, "b"], symbols: Int[Tensor, "b"], per_symbol: int
-) -> Health:
+) -> dict[str, Mean]:
     """Of one batch. The shift of boundaries is the caller's, who knows the validation before, and so is what only a
     Gaussian HMM has."""
-    return Health(
-        nats_per_frame=float(-(alignment.log_likelihood / frames).mean()),
-        entropy=float(entropy(alignment.posterior, frames).mean()),
-        shortest=float(shortest(alignment.durations, symbols, per_symbol).mean()),
-        diagonality=float(diagonality(alignment.durations, symbols * per_symbol).mean()),
-        boundary_shift_ms=NAN,
-        floored=NAN,
-        leave=NAN,
-    )
+    each = {
+        "nats_per_frame": -alignment.log_likelihood / frames,
+        "entropy": entropy(alignment.posterior, frames),
+        "shortest": shortest(alignment.durations, symbols, per_symbol),
+        "diagonality": diagonality(alignment.durations, symbols * per_symbol),
+    }
+    return dict.fromkeys(Health._fields, NEVER) | {name: over(values) for name, values in each.items()}
+
+
+def over(values: Tensor) -> Mean:
+    """The mean of everything there is."""
+    return Mean(values.double().sum(), torch.tensor(values.numel(), device=values.device))
 
 
 def verdict(health: Health, flat_nats: float, step: int) -> str:

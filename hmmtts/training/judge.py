@@ -16,8 +16,10 @@ from hmmtts.metrics.timing import Spans
 from hmmtts.model import TTSModel
 from hmmtts.nn.aligners.hmm import HMMAligner
 from hmmtts.nn.emissions.gaussian import Gaussian
+from hmmtts.nn.lengths import Mean
 from hmmtts.text.frontend import Mark
-from hmmtts.training.health import Health, measure
+from hmmtts.training.health import NEVER, Health, measure, over
+from hmmtts.training.joining import Tally
 
 
 def spoken(batch: Batch) -> Bool[Tensor, "b s"]:
@@ -25,17 +27,17 @@ def spoken(batch: Batch) -> Bool[Tensor, "b s"]:
     return batch.marks != Mark.PAUSE
 
 
-def inside(model: TTSModel, batch: Batch) -> dict[str, float]:
+def inside(model: TTSModel, batch: Batch) -> dict[str, Mean]:
     """What only a Gaussian HMM has: its deviations and its probabilities of leaving a state."""
     if not isinstance(model.aligner, HMMAligner):
         return {}
     trellis = model.aligner.trellis(batch)
     real = torch.arange(trellis.cells.shape[1], device=trellis.states.device) < trellis.states[:, None]
-    figures = {"leave": float(trellis.topology.move.exp()[real].mean())}
+    figures = {"leave": over(trellis.topology.move.exp()[real])}
     emission = model.aligner.layer.emission
     if isinstance(emission, Gaussian):
         deviation = emission.gaussians(trellis.cells).deviation[real]
-        figures["floored"] = float((deviation < 1.01 * emission.floor).float().mean())
+        figures["floored"] = over((deviation < 1.01 * emission.floor).float())
     return figures
 
 
@@ -47,7 +49,10 @@ def synthesize(model: TTSModel, batch: Batch, durations: Float[Tensor, "b s"] | 
 
 
 class Judge:
-    """Figures accumulated over the batches of a validation and reduced over all ranks."""
+    """Figures accumulated over the batches of a validation and reduced over all ranks.
+
+    A repeat that only keeps the ranks in step is never given to it; a rank may have no utterance at all.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
         self.hop_seconds = bundle.features.mel.hop_seconds
@@ -55,11 +60,12 @@ class Judge:
         self.durations = make(bundle.config["metrics"]["durations"])
         # Nats per frame of one Gaussian for all frames of normalised features: the cost of no alignment at all.
         self.flat_nats = 0.5 * bundle.features.acoustic.dim * math.log(2 * math.pi * math.e)
-        self.measured: list[Health] = []
+        self.measured = Tally(Health._fields)
         self.health = Health(*[math.nan] * len(Health._fields))  # of the last validation
         self.starts: dict[str, Tensor] = {}  # of the validation before, by utterance
 
     def update(self, model: TTSModel, batch: Batch) -> None:
+        self._move(batch.frames.device)
         aligned = model.align(batch)
         found, speech = Spans(aligned.starts, aligned.ends), spoken(batch)
         seconds = batch.frames * self.hop_seconds
@@ -68,28 +74,31 @@ class Judge:
         self.durations.update(batch.ends - batch.starts, predicted, batch.symbols, speech)
         per_symbol = model.aligner.states_per_symbol
         health = measure(aligned.alignment, batch.acoustic_frames, batch.symbols, per_symbol)
-        self.measured.append(
-            health._replace(boundary_shift_ms=self._shift(batch, found), **inside(model, batch))
-        )
+        self.measured.add({**health, "boundary_shift_ms": self._shift(batch, found), **inside(model, batch)})
 
-    def _shift(self, batch: Batch, found: Spans) -> float:
-        """How far the symbols' starts have moved since the last validation, in ms; NaN at the first one."""
+    def _shift(self, batch: Batch, found: Spans) -> Mean:
+        """How far the symbols' starts have moved since the last validation, in ms; nothing at the first one."""
         moved = []
         for index, name in enumerate(batch.names):
             starts = found.starts[index, : batch.symbols[index]].cpu()
             if name in self.starts:
                 moved.append((starts - self.starts[name]).abs().mean())
             self.starts[name] = starts
-        return float(1000 * torch.stack(moved).mean()) if moved else float("nan")
+        return over(1000 * torch.stack(moved)) if moved else NEVER
 
-    def compute(self) -> dict[str, float]:
+    def compute(self, device: torch.device) -> dict[str, float]:
+        self._move(device)
         figures = {
             name: float(v) for m in (self.alignment, self.durations) for name, v in m.compute().items()
         }
-        self.health = Health(*(sum(column) / len(column) for column in zip(*self.measured, strict=True)))
+        self.health = Health.of(self.measured.compute(device))
         return {**figures, **self.health._asdict()}
+
+    def _move(self, device: torch.device) -> None:
+        self.alignment.to(device)
+        self.durations.to(device)
 
     def reset(self) -> None:
         self.alignment.reset()
         self.durations.reset()
-        self.measured.clear()
+        self.measured = Tally(Health._fields)

@@ -13,13 +13,15 @@ from hmmtts import __version__
 from hmmtts.batch import Batch
 from hmmtts.build.bundle import Bundle
 from hmmtts.build.checkpoint import FORMAT
+from hmmtts.nn.lengths import Mean
+from hmmtts.training.joining import Tally, joined
 from hmmtts.training.judge import Judge
 
 OptimizerFactory = Callable[[list[dict]], Optimizer]
 
 
 class Task(LightningModule):
-    """`model` gives `losses(batch) -> {name: scalar}`; a weight of 0 only logs the term, a name without one is an error.
+    """`model` gives `means(batch) -> {name: Mean}`; a weight of 0 only logs the term, a name without one is an error.
 
     `pace` multiplies the learning rate of parts of the model, by name. `bundle` is the voice in training, for callbacks
     that let it speak, and what a checkpoint carries besides tensors.
@@ -44,40 +46,47 @@ class Task(LightningModule):
         self.bundle = bundle
         self.pace = dict(pace or {})
         self.health: list[str] = []  # the last verdict on the alignment
+        self.validated: Tally | None = None  # the losses of the validation under way
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self._loss(batch, "train")
+        """As of one process that saw the batches of all ranks; the logged figures are too."""
+        joint = joined(self.means(batch))
+        each = {f"train/{name}": value for name, value in joint.whole.items()}
+        self.log_dict({**each, "train/loss": self.weighted(joint.whole)}, batch_size=len(batch.names))
+        return self.weighted(joint.mine)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._loss(batch, "valid")
-        if self.judge is not None and self.bundle is not None:
-            self.judge.update(self.bundle.model, batch)
+        means = self.means(batch)
+        self.validated = self.validated or Tally(means)
+        self.validated.add(means)
+        once = batch.take(batch.counted)
+        if self.judge is not None and self.bundle is not None and once.names:
+            self.judge.update(self.bundle.model, once)
 
     def on_validation_epoch_end(self) -> None:
+        if self.validated is not None:
+            losses = {name: mean.value for name, mean in self.validated.compute(self.device).items()}
+            self.log("valid/loss", self.weighted(losses))
+            self.log_dict({f"valid/{name}": value for name, value in losses.items()})
+            self.validated = None
         if self.judge is not None:
-            for name, value in self.judge.compute().items():
-                self.log(f"valid/{name}", value)
+            self.log_dict({f"valid/{name}": value for name, value in self.judge.compute(self.device).items()})
             self.judge.reset()
 
-    def _loss(self, batch: Batch, stage: str) -> Tensor:
-        losses = self.model.losses(batch)  # type: ignore[operator]
-        unknown = losses.keys() - self.weights.keys()
+    def means(self, batch: Batch) -> dict[str, Mean]:
+        means = self.model.means(batch)  # type: ignore[operator]
+        unknown = means.keys() - self.weights.keys()
         if unknown:
             raise ValueError(
                 f"the model has losses without a weight: {', '.join(sorted(unknown))}; "
                 f"give each one in loss.weights (now {', '.join(sorted(self.weights))}), 0 to log it only"
             )
-        # torch.where and not a product: a term of weight 0 may be infinite without spoiling the sum.
+        return means
+
+    def weighted(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """No product by a weight of 0: such a term may be infinite without spoiling the sum."""
         total = sum(self.weights[name] * value for name, value in losses.items() if self.weights[name])
         assert isinstance(total, Tensor), "every loss has weight 0"
-        each = {f"{stage}/{name}": value.detach() for name, value in losses.items()}
-        self.log_dict(
-            {**each, f"{stage}/loss": total.detach()},
-            batch_size=len(batch.names),
-            on_step=stage == "train",
-            on_epoch=stage == "valid",
-            sync_dist=stage == "valid",
-        )
         return total
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:

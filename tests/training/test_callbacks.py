@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, Trainer
 
 from hmmtts.batch import Batch
 from hmmtts.build import checkpoint
+from hmmtts.nn.lengths import Mean
 from hmmtts.training.faults import EnvironmentFault, Interrupted, NumericsError
 from hmmtts.training.task import Task
 from tests.training.test_resume import Diary, assert_same, final_state
@@ -69,13 +70,13 @@ class Poisoned(ToyModel):
         self.bad = bad
         self.count = 0
 
-    def losses(self, batch: Batch) -> dict[str, torch.Tensor]:
-        losses = super().losses(batch)
+    def means(self, batch: Batch) -> dict[str, Mean]:
+        means = super().means(batch)
         if self.training:
             self.count += 1
             if self.count in self.bad:
-                losses["mel"] = losses["mel"] * float("nan")
-        return losses
+                means["mel"] = Mean(means["mel"].total * float("nan"), means["mel"].count)
+        return means
 
 
 def test_a_nan_costs_one_update(tmp_path: Path, caplog: pytest.LogCaptureFixture):

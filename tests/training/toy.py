@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hmmtts.batch import Batch
+from hmmtts.nn.lengths import Mean
 from hmmtts.training.callbacks.checkpoint import Checkpoints
 from hmmtts.training.callbacks.ema import EMA
 from hmmtts.training.callbacks.finite import SkipNonFinite
@@ -28,9 +29,13 @@ class ToyModel(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 4))
 
-    def losses(self, batch: Batch) -> dict[str, torch.Tensor]:
-        error = (self.layers(batch.mel.flatten(0, 1)) - batch.mel.flatten(0, 1)).square().mean()
-        return {"mel": error, "size": self.layers[0].weight.square().mean()}
+    def means(self, batch: Batch) -> dict[str, Mean]:
+        error = (self.layers(batch.mel.flatten(0, 1)) - batch.mel.flatten(0, 1)).square()
+        weight = self.layers[0].weight
+        return {
+            "mel": Mean(error.sum(), torch.tensor(error.numel())),
+            "size": Mean(weight.square().sum(), torch.tensor(weight.numel())),
+        }
 
 
 class ToyData(Dataset):

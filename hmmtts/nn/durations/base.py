@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from hmmtts.nn.lengths import Mean
+
 
 class Spoken(NamedTuple):
     """Durations that an aligner found."""
@@ -29,5 +31,5 @@ class Duration(nn.Module, ABC):
     ) -> Float[Tensor, "b n"]: ...
 
     @abstractmethod
-    def losses(self, h: Float[Tensor, "b s d"], spoken: Spoken) -> dict[str, Float[Tensor, ""]]:
+    def losses(self, h: Float[Tensor, "b s d"], spoken: Spoken) -> dict[str, Mean]:
         """Named terms that teach it the aligner's durations."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from hmmtts.nn.durations.base import Duration, Spoken
-from hmmtts.nn.lengths import mask, mean
+from hmmtts.nn.lengths import Mean, mask, mean
 from hmmtts.nn.states import States
 
 
@@ -61,7 +61,7 @@ class Geometric(Duration):
         real = mask(symbols * self.states.count, logits.shape[1])
         return torch.where(real, frames * self.hop, 0.0)
 
-    def losses(self, h: Float[Tensor, "b s d"], spoken: Spoken) -> dict[str, Float[Tensor, ""]]:
+    def losses(self, h: Float[Tensor, "b s d"], spoken: Spoken) -> dict[str, Mean]:
         logits, frames = self.logits(h), spoken.seconds / self.hop
         real = mask(spoken.symbols * self.states.count, logits.shape[1])
         surprise = -(logsigmoid(logits) + (frames - 1) * logsigmoid(-logits))

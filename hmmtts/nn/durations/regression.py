@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hmmtts.nn.durations.base import Duration, Spoken
 from hmmtts.nn.layers import ConvBlock
-from hmmtts.nn.lengths import mask, mean
+from hmmtts.nn.lengths import Mean, mask, mean
 
 
 class Regression(Duration):
@@ -57,7 +57,7 @@ class Regression(Duration):
         seconds = (log_seconds[..., None] + log_shares).exp()
         return torch.where(mask(symbols, h.shape[1])[..., None], seconds, 0.0).flatten(1)
 
-    def losses(self, h: Float[Tensor, "b s d"], spoken: Spoken) -> dict[str, Float[Tensor, ""]]:
+    def losses(self, h: Float[Tensor, "b s d"], spoken: Spoken) -> dict[str, Mean]:
         real = mask(spoken.symbols, h.shape[1])
         log_seconds, log_shares = self.predict(h, spoken.symbols)
         states = spoken.seconds.unflatten(1, (h.shape[1], -1))
