@@ -12,8 +12,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from hmmtts.build import program
+from hmmtts.training import slurm
 from hmmtts.training.config import checked
-from hmmtts.training.faults import ConfigError, exit_code
+from hmmtts.training.faults import ConfigError, Interrupted, exit_code
 from hmmtts.training.resolvers import register_resolvers
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,13 @@ def execute(cfg: DictConfig) -> float | None:
         config["run"]["dir"] = str(Path(job.runtime.output_dir))
         if job.mode == RunMode.MULTIRUN and "BasicLauncher" in job.launcher._target_:
             refuse_parallel_sweep(config)
+        if job.mode == RunMode.RUN and "SlurmLauncher" in job.launcher._target_:
+            raise ConfigError(
+                "hydra/launcher=slurm submits only with -m: python train.py -m hydra/launcher=slurm ..."
+            )
+        slurm.check_processes(config["trainer"])
+        if config["run"]["requeue"]:
+            slurm.leave_on_signal()
 
         from hmmtts.training.run import run  # heavy: a wrong config is told at once
 
@@ -74,6 +82,8 @@ def execute(cfg: DictConfig) -> float | None:
         if isinstance(error, ConfigError):
             remove_empty(Path(HydraConfig.get().runtime.output_dir))
         print(f"train: {error}", file=sys.stderr)
+        if isinstance(error, Interrupted) and config["run"]["requeue"]:
+            slurm.requeue(error)
         sys.exit(code)
     return results["best"].get(config["objective"])
 

@@ -22,9 +22,10 @@ class EnvironmentFault(RuntimeError):
 class Interrupted(BaseException):
     """A signal asked the run to end and its state is saved. Not an Exception, so that nobody swallows it."""
 
-    def __init__(self, message: str, exit_code: int):
+    def __init__(self, message: str, exit_code: int, signal: int = 0):
         super().__init__(message)
         self.exit_code = exit_code
+        self.signal = signal
 
 
 EXIT_CODES: dict[type[BaseException], int] = {

@@ -1,5 +1,7 @@
-"""What a recipe may ask for in its YAML: ${rate_of:DATA_DIR} and ${lasting:SAMPLES,RATE}."""
+"""What a YAML may ask for, such as ${rate_of:DATA_DIR}: what a config cannot know, or would have to say twice."""
 
+import os
+import time
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -26,6 +28,33 @@ def lasting(samples: int, rate: int) -> int:
     return round(samples * rate / USUAL)
 
 
+def run_name() -> str:
+    """The name of a run that was given none: the job's, so that all its processes and lives agree; else the time.
+
+    Hydra keeps the first answer and hands it to the jobs that it launches: the name is that of the submission.
+    """
+    if job := os.environ.get("SLURM_JOB_ID"):
+        return job
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        if os.environ["TORCHELASTIC_RUN_ID"] == "none":
+            raise ValueError(
+                "torchrun starts several processes, which must agree on a name: add run.name=NAME"
+            )
+        return os.environ["TORCHELASTIC_RUN_ID"]
+    return time.strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def gpus_of(accelerator: str, devices: int) -> int | None:
+    """GPUs to ask a cluster for on each node: none for a training on CPUs."""
+    return None if accelerator == "cpu" else devices
+
+
+def cores_of(threads: int, workers: int) -> int:
+    """Cores of one process: its own threads (0: one) and one for each worker that loads."""
+    return max(1, threads) + workers
+
+
 def register_resolvers() -> None:
-    OmegaConf.register_new_resolver("rate_of", rate_of, replace=True)
-    OmegaConf.register_new_resolver("lasting", lasting, replace=True)
+    for resolver in (rate_of, lasting, gpus_of, cores_of):
+        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+    OmegaConf.register_new_resolver("run_name", run_name, replace=True, use_cache=True)

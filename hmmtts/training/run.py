@@ -79,7 +79,7 @@ def _live(config: dict, folder: RunFolder) -> dict:
     try:
         metrics = _train(config, folder, start)
     except Interrupted as end:
-        raise Interrupted(f"{end}\nresume with: {command}", end.exit_code) from end
+        raise Interrupted(f"{end}\nresume with: {command}", end.exit_code, end.signal) from end
     except BaseException:
         log.info("resume with: %s", command)
         raise

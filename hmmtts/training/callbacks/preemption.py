@@ -48,9 +48,12 @@ class Preemption(Callback):
         agreed = int(trainer.strategy.reduce(flag, reduce_op="max"))
         if not agreed:
             return
-        for callback in trainer.checkpoint_callbacks:
-            if isinstance(callback, Checkpoints):
-                callback.save_last(trainer)
+        saved = [
+            callback.save_after_batch(trainer)
+            for callback in trainer.checkpoint_callbacks
+            if isinstance(callback, Checkpoints)
+        ]
         code = 130 if agreed == signal.SIGINT else 143
+        done = "saved" if all(saved) else "could not save"
         name = signal.Signals(agreed).name
-        raise Interrupted(f"received {name}: saved step {trainer.global_step}, exiting {code}", code)
+        raise Interrupted(f"received {name}: {done} step {trainer.global_step}, exiting {code}", code)
