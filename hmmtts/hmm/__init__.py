@@ -13,15 +13,22 @@ from hmmtts.hmm.sampling import sample
 from hmmtts.hmm.topology import (
     Dense,
     LeftToRight,
+    SemiMarkovDense,
+    SemiMarkovLeftToRight,
     dense,
     left_to_right,
     left_to_right_from_logits,
+    right_censored,
+    semi_markov_dense,
+    semi_markov_left_to_right,
     unweighted,
 )
 
 __all__ = [
     "Dense",
     "LeftToRight",
+    "SemiMarkovDense",
+    "SemiMarkovLeftToRight",
     "Viterbi",
     "dense",
     "expected_counts",
@@ -30,7 +37,10 @@ __all__ = [
     "left_to_right_from_logits",
     "log_likelihood",
     "posteriors",
+    "right_censored",
     "sample",
+    "semi_markov_dense",
+    "semi_markov_left_to_right",
     "soft_durations",
     "unweighted",
     "viterbi",

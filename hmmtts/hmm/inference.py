@@ -11,9 +11,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hmmtts.hmm.backends import choose, reference
+from hmmtts.hmm import semi_markov
+from hmmtts.hmm.backends import choose
 from hmmtts.hmm.backends.contract import Backend, Problem, Viterbi
-from hmmtts.hmm.topology import Dense, LeftToRight, Topology
+from hmmtts.hmm.topology import SHARED, LeftToRight, SemiMarkov, Topology
 
 EXACT = (torch.float32, torch.float64)
 
@@ -30,8 +31,8 @@ def log_likelihood(
     and zero gradients.
     """
     problem, backend = prepare(log_obs, topology, frames, states)
-    if backend is reference:
-        return reference.log_likelihood(problem)
+    if backend.name == "reference":
+        return backend.log_likelihood(problem)
     arcs = [arc for arc in problem.topology if arc is not None]
     if torch.is_grad_enabled() and any(x.requires_grad for x in (problem.log_obs, *arcs)):
         return _LogLikelihood.apply(
@@ -62,7 +63,8 @@ def expected_counts(
     """How often each arc is taken, on average over the paths: a topology of counts, per utterance.
 
     A left-to-right arc [b n] gets its sum over the frames, an arc [b t n] its share of every frame; the arcs of a
-    dense model, shared by the utterances, get an axis b in front.
+    dense model, shared by the utterances, get an axis b in front. Counts of durations tell how often a segment lasted
+    so long: of a state in a left-to-right model, the posterior of its duration.
     """
     problem, backend = prepare(log_obs, topology, frames, states, detach=True)
     counts = backend.forward_backward(problem, counts=True).counts
@@ -119,7 +121,7 @@ class _LogLikelihood(torch.autograd.Function):
                 if present:
                     count = next(remaining)
                     weighted = weight.view(-1, *[1] * (count.ndim - 1)) * count
-                    arcs[i] = weighted.sum(0) if ctx.kind is Dense else weighted
+                    arcs[i] = weighted.sum(0) if ctx.kind in SHARED else weighted
         by_emission = posterior * weight[:, None, None] if ctx.needs_input_grad[3] else None
         return None, None, None, by_emission, None, *arcs
 
@@ -150,6 +152,9 @@ def prepare(
     problem = Problem(
         _widen(log_obs, dtype, log_obs.device, detach), type(topology)._make(arcs), frames, states
     )
+    if isinstance(topology, SemiMarkov):
+        problem = semi_markov.checked(problem)
+        return Prepared(problem, choose(problem))
     _check_arcs(problem)
     if isinstance(topology, LeftToRight):
         _check_lengths(topology, frames, states)
@@ -185,6 +190,8 @@ def _lengths(name: str, lengths: Tensor, b: int, longest: int) -> Int[Tensor, "b
 def _arc_shapes(topology: Topology, b: int, t: int, n: int) -> list[list[tuple[int, ...]]]:
     if isinstance(topology, LeftToRight):
         return [[(b, n), (b, t, n)]] * 3
+    if isinstance(topology, SemiMarkov):
+        return semi_markov.shapes(topology, b, n)
     return [[(n,)], [(n, n)], [(n,)]]
 
 

@@ -1,7 +1,7 @@
 """Which state may follow which: arcs as log-probabilities, and the checks that they describe a possible model.
 
-Letters: b utterances, t frames, n states of a left-to-right model, k states of a dense one. Scores need not be
-normalised; a forbidden arc is -inf, never merely unlikely.
+Letters: b utterances, t frames, n states of a left-to-right model, k states of a dense one, d durations. Scores need
+not be normalised; a forbidden arc is -inf, never merely unlikely.
 """
 
 from typing import NamedTuple
@@ -57,7 +57,81 @@ class Dense(NamedTuple):
         return (frames >= 1) & (states >= 1)
 
 
-Topology = LeftToRight | Dense
+class SemiMarkovLeftToRight(NamedTuple):
+    """States in order, each of which lasts as its own law says: durations[:, :, i] weighs i + 1 frames.
+
+    A duration that is -inf is impossible, so the first and last finite ones are hard limits. The path starts in state 0
+    with the first frame, and the last state's segment ends with the last frame (`right_censored`: it may go on).
+    """
+
+    durations: Float[Tensor, "b n d"]
+
+    def feasible(self, frames: Int[Tensor, "b"], states: Int[Tensor, "b"]) -> Bool[Tensor, "b"]:
+        """Which utterances have neither fewer frames than their states need nor more than they can fill."""
+        fewest, most = self.total_frames(states)
+        frames = frames.to(fewest.device)
+        return (fewest <= frames) & (frames <= most)
+
+    def total_frames(self, states: Int[Tensor, "b"]) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
+        """Sums of the shortest and of the longest durations of the states of each utterance."""
+        n = torch.arange(self.durations.shape[1], device=self.durations.device)
+        real = n < states.to(n.device)[:, None]
+        shortest, longest = duration_limits(self.durations)
+        return torch.where(real, shortest, 0.0).sum(1), torch.where(real, longest, 0.0).sum(1)
+
+
+class SemiMarkovDense(NamedTuple):
+    """Any state may follow any other; how long a state lasts, its durations say and no arc to itself."""
+
+    initial: Float[Tensor, "k"]
+    transition: Float[Tensor, "k k"]  # from row to column; its diagonal is -inf
+    durations: Float[Tensor, "k d"]
+    final: Float[Tensor, "k"] | None = None  # None: the last segment may be of any state, at no cost
+
+    def feasible(self, frames: Int[Tensor, "b"], states: Int[Tensor, "b"]) -> Bool[Tensor, "b"]:
+        """Which utterances have a number of frames between those of the shortest and the longest path."""
+        fewest, most = self.total_frames(states)
+        frames = frames.to(fewest.device)
+        return (fewest <= frames) & (frames <= most)
+
+    def total_frames(self, states: Int[Tensor, "b"]) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
+        """Frames of the shortest and of the longest path of each utterance; inf: as many as one likes."""
+        different, which = torch.unique(states, return_inverse=True)
+        least, most = zip(*(self._total_frames(int(n)) for n in different), strict=True)
+        return torch.stack(least)[which], torch.stack(most)[which]
+
+    def _total_frames(self, states: int) -> tuple[Tensor, Tensor]:
+        shortest, longest = duration_limits(self.durations[:states])
+        follows = torch.isfinite(self.transition[:states, :states])
+        never = torch.inf
+        begins = torch.isfinite(self.initial[:states])
+        ends = torch.ones_like(begins) if self.final is None else torch.isfinite(self.final[:states])
+        least, most = (torch.where(begins, x, bad) for x, bad in ((shortest, never), (longest, -never)))
+        # Bellman-Ford: `states` segments reach every state by its shortest path; who still gains then goes round a circle.
+        for segment in range(2 * states):
+            shorter = torch.minimum(least, _reached(least, follows, never).amin(0) + shortest)
+            longer = torch.maximum(most, _reached(most, follows, -never).amax(0) + longest)
+            longer = torch.where((longer > most) & (segment >= states), never, longer)
+            if torch.equal(shorter, least) and torch.equal(longer, most):
+                break
+            least, most = shorter, longer
+        return torch.where(ends, least, never).amin(), torch.where(ends, most, -never).amax()
+
+
+SemiMarkov = SemiMarkovLeftToRight | SemiMarkovDense
+Topology = LeftToRight | Dense | SemiMarkov
+SHARED = (Dense, SemiMarkovDense)  # one model for all utterances, with counts for each of them
+
+
+def duration_limits(durations: Float[Tensor, "*n d"]) -> tuple[Float[Tensor, "*n"], Float[Tensor, "*n"]]:
+    """Shortest and longest duration of every state; inf and -inf where it has none."""
+    d = torch.arange(1.0, durations.shape[-1] + 1, device=durations.device)
+    allowed = torch.isfinite(durations)
+    return torch.where(allowed, d, torch.inf).amin(-1), torch.where(allowed, d, -torch.inf).amax(-1)
+
+
+def _reached(frames: Float[Tensor, "k"], follows: Bool[Tensor, "k k"], never: float) -> Float[Tensor, "k k"]:
+    return torch.where(follows, frames[:, None], never)
 
 
 def left_to_right(stay: Arcs) -> LeftToRight:
@@ -83,9 +157,62 @@ def dense(
     initial: Float[Tensor, "k"], transition: Float[Tensor, "k k"], final: Float[Tensor, "k"] | None = None
 ) -> Dense:
     """A dense model from probabilities, checked: every row sums to one."""
-    for name, rows in (("initial", initial), ("transition", transition)):
-        if (rows < 0).any() or not torch.allclose(rows.sum(-1), torch.ones_like(rows.sum(-1)), atol=1e-4):
-            raise ValueError(
-                f"{name} must hold probabilities whose rows sum to 1; normalise it, or pass scores to Dense itself"
-            )
+    _check_probabilities("Dense", initial=initial, transition=transition)
     return Dense(initial.log(), transition.log(), None if final is None else final.log())
+
+
+def semi_markov_left_to_right(durations: Float[Tensor, "b n d"]) -> SemiMarkovLeftToRight:
+    """From probabilities of 1, 2, ... frames, checked: those of every state sum to one."""
+    _check_probabilities("SemiMarkovLeftToRight", durations=durations)
+    return SemiMarkovLeftToRight(durations.log())
+
+
+def semi_markov_dense(
+    initial: Float[Tensor, "k"],
+    transition: Float[Tensor, "k k"],
+    durations: Float[Tensor, "k d"],
+    final: Float[Tensor, "k"] | None = None,
+) -> SemiMarkovDense:
+    """From probabilities, checked: every row sums to one, and no state follows itself.
+
+    The only state of a model has a row of zeros: nothing follows it.
+    """
+    rows = {"transition": transition} if len(transition) > 1 else {}
+    _check_probabilities("SemiMarkovDense", initial=initial, durations=durations, **rows)
+    check_diagonal(transition.log())
+    return SemiMarkovDense(
+        initial.log(), transition.log(), durations.log(), None if final is None else final.log()
+    )
+
+
+def check_diagonal(transition: Float[Tensor, "k k"]) -> None:
+    itself = transition.detach().diagonal() > -torch.inf
+    if bool(itself.any()):
+        state = int(itself.nonzero()[0])
+        raise ValueError(
+            f"transition[{state}, {state}] must be -inf (probability 0), got {float(transition[state, state]):g}: "
+            "how long a state lasts, its durations say; set the diagonal to -inf before normalising the rows"
+        )
+
+
+def right_censored(
+    topology: SemiMarkovLeftToRight, states: Int[Tensor, "b"] | None = None
+) -> SemiMarkovLeftToRight:
+    """The same model, whose last segment may go on after the last frame: it then weighs P(D >= d).
+
+    Without it, a recording that was cut makes its last segment look shorter than it was.
+    """
+    durations = topology.durations
+    b, n, _ = durations.shape
+    last = torch.full((b,), n) if states is None else states
+    is_last = torch.arange(n, device=durations.device) == last.to(durations.device)[:, None] - 1
+    survival = durations.flip(-1).logcumsumexp(-1).flip(-1)
+    return SemiMarkovLeftToRight(torch.where(is_last[:, :, None], survival, durations))
+
+
+def _check_probabilities(kind: str, **rows: Float[Tensor, "*k d"]) -> None:
+    for name, row in rows.items():
+        if (row < 0).any() or not torch.allclose(row.sum(-1), torch.ones_like(row.sum(-1)), atol=1e-4):
+            raise ValueError(
+                f"{name} must hold probabilities whose rows sum to 1; normalise it, or pass scores to {kind} itself"
+            )

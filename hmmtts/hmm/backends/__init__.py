@@ -6,24 +6,39 @@ from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 
-from hmmtts.hmm.backends import reference
+from hmmtts.hmm.backends import reference, semi_markov
 from hmmtts.hmm.backends.contract import Backend, Problem
+from hmmtts.hmm.topology import SemiMarkov
 
 log = logging.getLogger(__name__)
 
 FAST = {"cpu": "cpu", "cuda": "gpu"}  # device type -> backend
-NAMES = sorted(module.name for module in iter_modules(__path__) if module.name != "contract")
+NAMES = sorted(
+    module.name for module in iter_modules(__path__) if module.name not in ("contract", "semi_markov")
+)
+# Semi-Markov models have modules of their own; on a GPU plain torch answers.
+SEMI_MARKOV = {"reference": "semi_markov", "cpu": "cpu.semi_markov", "gpu": "semi_markov"}
 
 
 def choose(problem: Problem) -> Backend:
     forced = os.environ.get("HMMTTS_BACKEND")
-    if forced:
-        if forced not in NAMES:
-            raise ValueError(f"HMMTTS_BACKEND must be one of {', '.join(NAMES)}, got {forced!r}")
-        return load(forced)
-    name = FAST.get(problem.log_obs.device.type)
-    backend = _load_or_say_why(name) if name else None
-    return backend or reference
+    if forced and forced not in NAMES:
+        raise ValueError(f"HMMTTS_BACKEND must be one of {', '.join(NAMES)}, got {forced!r}")
+    name = forced or FAST.get(problem.log_obs.device.type, "reference")
+    module: str = name
+    plain: Backend = reference
+    if isinstance(problem.topology, SemiMarkov):
+        module, plain = SEMI_MARKOV.get(name, "semi_markov"), semi_markov
+        if problem.log_obs.is_cuda:
+            _say_that_semi_markov_is_slow()
+    return load(module) if forced else _load_or_say_why(module) or plain
+
+
+@cache
+def _say_that_semi_markov_is_slow() -> None:
+    log.warning(
+        "semi-Markov models have no fast backend for a GPU: plain torch is used, frame by frame; a CPU is faster"
+    )
 
 
 @cache

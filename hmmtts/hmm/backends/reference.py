@@ -64,6 +64,7 @@ def filter_forward(problem: Problem, add=None) -> Float[Tensor, "b t n"]:
         start = torch.full_like(emissions[0], NEVER)
         start[:, 0] = 0
     else:
+        assert isinstance(topology, Dense)
         start = topology.initial
     alpha = [start + emissions[0]]
     for t, emission in enumerate(emissions[1:]):
@@ -81,13 +82,15 @@ def at_end(problem: Problem, alpha: Float[Tensor, "b t n"]) -> Float[Tensor, "b 
         ends = ends + (topology.move if topology.move.ndim == 2 else topology.move[b, last])
         is_last = torch.arange(alpha.shape[2], device=alpha.device) == states.to(alpha.device)[:, None] - 1
         return torch.where(is_last, ends, NEVER)
+    assert isinstance(topology, Dense)
     return ends if topology.final is None else ends + topology.final
 
 
 def into(topology: Topology, t: int, state: Int[Tensor, "b"]) -> Float[Tensor, "b n"]:
     """The arcs from every state at frame t into the given state at t + 1."""
-    if not isinstance(topology, LeftToRight):
+    if isinstance(topology, Dense):
         return topology.transition.T[state]
+    assert isinstance(topology, LeftToRight)
     n = torch.arange(topology.stay.shape[-1], device=state.device)
     arcs = torch.full((len(state), len(n)), NEVER, dtype=topology.stay.dtype, device=state.device)
     for distance, arc in enumerate(topology):
@@ -111,8 +114,9 @@ def _total(problem: Problem, add) -> Float[Tensor, "b"]:
 
 
 def _step(topology: Topology, t: int, alpha: Float[Tensor, "b n"], add) -> Float[Tensor, "b n"]:
-    if not isinstance(topology, LeftToRight):
+    if isinstance(topology, Dense):
         return add(alpha[:, :, None] + topology.transition, 1)
+    assert isinstance(topology, LeftToRight)
     # Lower states first: a tie of the best path goes to the first term.
     terms = [_shift(alpha + _at(topology.move, t), 1), alpha + _at(topology.stay, t)]
     if topology.skip is not None:

@@ -164,6 +164,7 @@ def _solver(problem: Problem) -> LeftToRightSolver | DenseSolver:
     check_observations(problem)
     if isinstance(problem.topology, LeftToRight):
         return LeftToRightSolver(problem, problem.topology)
+    assert isinstance(problem.topology, Dense)
     return DenseSolver(problem, problem.topology)
 
 
