@@ -12,19 +12,19 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from hmmtts.batch import Batch, Prediction
-from hmmtts.model import Aligned, Sizes, TTSModel, nothing
 from hmmtts.nn import timing
 from hmmtts.nn.aligners.neural_hmm import NeuralHMMAligner
 from hmmtts.nn.decoders.flow import Flow, Mapped
 from hmmtts.nn.lengths import Mean
 from hmmtts.nn.neural_hmm.speech import Manner, speak, steps
+from hmmtts.speech_model import Heard, Sizes, SpeechModel, nothing
 
 
-class Heard(NamedTuple):
+class Frame(NamedTuple):
     """One frame of a stream."""
 
     mel: Float[Tensor, "m"]
@@ -32,9 +32,7 @@ class Heard(NamedTuple):
     begins: bool  # the first frame of its symbol
 
 
-class Autoregressive(TTSModel):
-    """It keeps what a TTSModel promises, and replaces all that it is made of."""
-
+class Autoregressive(SpeechModel):
     aligner: NeuralHMMAligner
     flow: Flow | None
 
@@ -45,25 +43,20 @@ class Autoregressive(TTSModel):
         manner: Manner,
         decoder: Callable[..., Flow] | None = None,
     ) -> None:
-        nn.Module.__init__(self)
         if (sizes.hop, sizes.offset) != (sizes.acoustic_hop, sizes.acoustic_offset):
             raise ValueError(
                 f"acoustic_hop must be the mel's, {sizes.hop:g} s, got {sizes.acoustic_hop:g} s: a neural HMM that speaks "
                 "hears the mel itself; choose features/acoustic=mel"
             )
-        self.sizes, self.manner = sizes, manner
         voices = {"speakers": sizes.speakers, "languages": sizes.languages}
-        self.aligner = aligner(kin=sizes.kin, features=sizes.bins, **voices)
+        super().__init__(sizes, aligner(kin=sizes.kin, features=sizes.bins, **voices))
+        self.manner = manner
         self.flow = None if decoder is None else decoder(bins=sizes.bins)
-
-    def possible(self, batch: Batch) -> Bool[Tensor, "b"]:
-        """Which utterances have frames enough for their states."""
-        return batch.frames >= self.aligner.fewest_frames(batch)
 
     def terms(self, batch: Batch) -> dict[str, Mean]:
         """Nats per frame of the mel."""
-        z, log_determinant = self.mapped(batch.mel, batch.frames)
-        total = self.aligner.log_likelihood(self.hearing(batch, z)) + log_determinant
+        heard = self.hear(batch)
+        total = self.aligner.log_likelihood(heard.batch) + heard.log_determinant
         return {"nll": Mean(-total.sum(), batch.frames.sum())}
 
     def no_terms(self) -> dict[str, Mean]:
@@ -71,15 +64,6 @@ class Autoregressive(TTSModel):
             silence = next(self.parameters()).new_zeros(1, 2, self.sizes.bins)
             self.flow(silence, torch.zeros(1, dtype=torch.long, device=silence.device))
         return {"nll": nothing(self)}
-
-    @torch.no_grad()
-    def align(self, batch: Batch) -> Aligned:
-        """As of any model; its likelihood is that of the mel."""
-        z, log_determinant = self.mapped(batch.mel, batch.frames)
-        aligned = super().align(self.hearing(batch, z))
-        found = aligned.alignment
-        total = found.log_likelihood + torch.where(self.possible(batch), log_determinant, 0.0)
-        return aligned._replace(alignment=found._replace(log_likelihood=total))
 
     @torch.no_grad()
     def synthesize(
@@ -115,7 +99,7 @@ class Autoregressive(TTSModel):
     @torch.no_grad()
     def stream(
         self, ids: Int[Tensor, "s"], marks: Int[Tensor, "s"], speaker: int = 0, language: int = 0, rate: float = 1.0
-    ) -> Iterator[Heard]:  # fmt: skip
+    ) -> Iterator[Frame]:  # fmt: skip
         """One utterance, each frame as soon as it is known: the same frames as `synthesize` gives."""
         if self.flow is not None:
             raise ValueError(
@@ -129,18 +113,17 @@ class Autoregressive(TTSModel):
         paces = torch.full(cells.shape[:2], rate).to(cells)
         for step in steps(self.aligner.model, cells, symbols * per_symbol, keys, self.manner, paces):
             state = int(step.state)
-            yield Heard(
+            yield Frame(
                 step.mel[0].float(), state // per_symbol, bool(step.entered) and state % per_symbol == 0
             )
 
-    def mapped(self, mel: Float[Tensor, "b t m"], frames: Int[Tensor, "b"]) -> Mapped:
-        """What the HMM models of a mel."""
+    def hear(self, batch: Batch) -> Heard:
+        """The mel itself, whatever the acoustic features are, or what the flow makes of it."""
         if self.flow is None:
-            return Mapped(mel, mel.new_zeros(len(mel)))
-        return self.flow(mel, frames)
-
-    def hearing(self, batch: Batch, z: Float[Tensor, "b t m"]) -> Batch:
-        return batch._replace(acoustic=z, acoustic_frames=batch.frames)
+            z, log_determinant = Mapped(batch.mel, batch.mel.new_zeros(len(batch.mel)))
+        else:
+            z, log_determinant = self.flow(batch.mel, batch.frames)
+        return Heard(batch._replace(acoustic=z, acoustic_frames=batch.frames), log_determinant)
 
 
 def state_frames(

@@ -1,4 +1,4 @@
-"""A voice: text to speech, and speech with its text to times. No Lightning, no files, no audio.
+"""A voice with an aligner beside a parallel decoder.
 
 b utterances, s symbols, n states, t frames of the decoder, u frames of the aligner, m mel bins, d width.
 Only where the durations come from differs between training and synthesis:
@@ -8,13 +8,12 @@ Only where the durations come from differs between training and synthesis:
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from hmmtts.batch import Alignment, Batch, Prediction
+from hmmtts.batch import Batch, Prediction
 from hmmtts.nn import timing
 from hmmtts.nn.aligners import Aligner
 from hmmtts.nn.decoders import Decoder
@@ -25,6 +24,7 @@ from hmmtts.nn.lengths import Mean, mask
 from hmmtts.nn.losses import spectral_error
 from hmmtts.nn.pitch import Pitch
 from hmmtts.nn.states import States
+from hmmtts.speech_model import Heard, Sizes, SpeechModel, nothing
 
 
 class TTSModel(SpeechModel):
@@ -65,7 +65,6 @@ class TTSModel(SpeechModel):
         }
 
     def no_terms(self) -> dict[str, Mean]:
-        """Zeros of nothing that every parameter takes part in, as data-parallel training asks of each rank's every step."""
         return dict.fromkeys(("nll", "mel", *self.duration.TERMS, "f0", "voicing"), nothing(self))
 
     def hear(self, batch: Batch) -> Heard:
@@ -83,10 +82,6 @@ class TTSModel(SpeechModel):
         generator: torch.Generator | None = None,
         durations: Float[Tensor, "b s"] | None = None,
     ) -> Prediction:
-        """Speech with the model's own durations, `rate` times as fast, or with `durations` in seconds per symbol.
-
-        The model must be in eval mode. `generator` feeds what is random in a duration model, if anything is.
-        """
         h = self.encode(ids, symbols, marks, speaker, language)
         seconds = self.duration(h, symbols, generator).unflatten(1, (ids.shape[1], -1))
         if durations is not None:

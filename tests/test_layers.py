@@ -14,6 +14,7 @@ LAYERS = [
     {"hmmtts.build"},
     {"hmmtts.autoregressive"},
     {"hmmtts.model", "hmmtts.data", "hmmtts.export"},
+    {"hmmtts.speech_model"},
     {"hmmtts.nn", "hmmtts.metrics"},
     {"hmmtts.hmm", "hmmtts.audio", "hmmtts.text", "hmmtts.batch"},
 ]

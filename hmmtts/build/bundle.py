@@ -13,7 +13,7 @@ from hmmtts.audio.vocoder import Vocoder
 from hmmtts.build import checkpoint, objects, program
 from hmmtts.build.checkpoint import CheckpointError
 from hmmtts.build.facts import Facts
-from hmmtts.model import TTSModel
+from hmmtts.speech_model import SpeechModel
 from hmmtts.text.frontend import Frontend
 
 SLOTS = ("text", "features", "model", "encoder", "aligner", "decoder", "vocoder")  # that a config must fill
@@ -21,7 +21,7 @@ PREFIX = "model."  # of the model's tensors in a training checkpoint
 
 
 class Bundle(NamedTuple):
-    model: TTSModel  # in eval mode
+    model: SpeechModel  # in eval mode
     facts: Facts
     features: Features
     frontend: Frontend

@@ -9,7 +9,7 @@ from hmmtts.audio.features import Features
 from hmmtts.audio.vocoder import Vocoder
 from hmmtts.build.facts import Facts
 from hmmtts.data.loader import Loading
-from hmmtts.model import Sizes, TTSModel
+from hmmtts.speech_model import Sizes, SpeechModel
 from hmmtts.text.frontend import Frontend
 from hmmtts.text.symbols import SymbolTable
 
@@ -50,7 +50,7 @@ def sizes(facts: Facts, extractors: Features) -> Sizes:
     )
 
 
-def model(config: dict, facts: Facts, extractors: Features) -> TTSModel:
+def model(config: dict, facts: Facts, extractors: Features) -> SpeechModel:
     """Of the slots that the kind of model has; `none` leaves one out."""
     slots = ("encoder", "aligner", "duration", "decoder", "pitch")
     parts = {slot: make(config[slot]) for slot in slots if config[slot]}

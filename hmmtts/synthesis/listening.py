@@ -13,7 +13,7 @@ from hmmtts.audio.features import extract
 from hmmtts.build.bundle import Bundle
 from hmmtts.data.collate import collate
 from hmmtts.data.dataset import Item
-from hmmtts.model import Aligned
+from hmmtts.speech_model import Aligned
 from hmmtts.synthesis.result import Alignment, Interval, words_of
 from hmmtts.text import SILENCE, Transcript, marks
 

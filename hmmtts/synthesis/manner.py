@@ -4,11 +4,11 @@ import copy
 from dataclasses import replace
 
 from hmmtts.autoregressive import Autoregressive
-from hmmtts.model import TTSModel
 from hmmtts.nn.durations.geometric import Geometric
+from hmmtts.speech_model import SpeechModel
 
 
-def varied(model: TTSModel, temperature: float | None, quantile: float | None) -> TTSModel:
+def varied(model: SpeechModel, temperature: float | None, quantile: float | None) -> SpeechModel:
     """A copy with these settings; None leaves one as it was trained. Raises ValueError where a voice has no such thing."""
     model = copy.deepcopy(model)
     if temperature is not None:

@@ -13,10 +13,10 @@ from hmmtts.batch import Batch, Prediction
 from hmmtts.build.bundle import Bundle
 from hmmtts.build.objects import make
 from hmmtts.metrics.timing import Spans
-from hmmtts.model import TTSModel
 from hmmtts.nn.aligners.hmm import HMMAligner
 from hmmtts.nn.emissions.gaussian import Gaussian
 from hmmtts.nn.lengths import Mean
+from hmmtts.speech_model import SpeechModel
 from hmmtts.text.frontend import Mark
 from hmmtts.training.health import NEVER, Health, measure, over
 from hmmtts.training.joining import Tally
@@ -27,7 +27,7 @@ def spoken(batch: Batch) -> Bool[Tensor, "b s"]:
     return batch.marks != Mark.PAUSE
 
 
-def inside(model: TTSModel, batch: Batch) -> dict[str, Mean]:
+def inside(model: SpeechModel, batch: Batch) -> dict[str, Mean]:
     """What only a Gaussian HMM has: its deviations and its probabilities of leaving a state."""
     if not isinstance(model.aligner, HMMAligner):
         return {}
@@ -41,7 +41,7 @@ def inside(model: TTSModel, batch: Batch) -> dict[str, Mean]:
     return figures
 
 
-def synthesize(model: TTSModel, batch: Batch, durations: Float[Tensor, "b s"] | None = None) -> Prediction:
+def synthesize(model: SpeechModel, batch: Batch, durations: Float[Tensor, "b s"] | None = None) -> Prediction:
     """The batch's texts, spoken."""
     return model.synthesize(
         batch.ids, batch.symbols, batch.marks, batch.speaker, batch.language, durations=durations
@@ -64,7 +64,7 @@ class Judge:
         self.health = Health(*[math.nan] * len(Health._fields))  # of the last validation
         self.starts: dict[str, Tensor] = {}  # of the validation before, by utterance
 
-    def update(self, model: TTSModel, batch: Batch) -> None:
+    def update(self, model: SpeechModel, batch: Batch) -> None:
         self._move(batch.frames.device)
         aligned = model.align(batch)
         found, speech = Spans(aligned.starts, aligned.ends), spoken(batch)

@@ -5,7 +5,7 @@ from functools import partial
 import torch
 
 from hmmtts.batch import Batch
-from hmmtts.model import Sizes, TTSModel
+from hmmtts.model import TTSModel
 from hmmtts.nn.aligners.hmm import HMMAligner
 from hmmtts.nn.decoders.conv import Conv
 from hmmtts.nn.durations.regression import Regression
@@ -14,6 +14,7 @@ from hmmtts.nn.encoders.conv_lstm import ConvLSTM
 from hmmtts.nn.encoders.neighbours import Neighbours
 from hmmtts.nn.pitch import Pitch
 from hmmtts.nn.transitions import Predicted
+from hmmtts.speech_model import Sizes
 
 SYMBOLS, BINS, FEATURES = 9, 6, 4
 
