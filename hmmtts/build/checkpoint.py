@@ -4,14 +4,15 @@ A checkpoint is what `torch.save` writes, a zip archive with a CRC-32 for every 
 at those sums (a flipped bit loads without a word), so `verify` does, and says which record differs.
 """
 
+import errno
 import os
 import pickle
+import shutil
 import zipfile
-import zlib
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,7 +47,10 @@ def require_plain(content: Any, where: str = "checkpoint") -> None:
 
 
 def save(content: dict, path: Path) -> None:
-    """Write beside the target, sync, replace: at every moment the target is the old file or the new one, whole."""
+    """Write beside the target, sync, replace: at every moment the target is the old file or the new one, whole.
+
+    OSError where the disk refuses, and the target is as it was.
+    """
     require_plain(content)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
@@ -57,8 +61,44 @@ def save(content: dict, path: Path) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
+    except (RuntimeError, OSError) as error:
+        raise _refusal(error, content, path.parent) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _refusal(error: BaseException, content: dict, folder: Path) -> BaseException:
+    """torch closes its archive when a write fails, finds it short, and reports that: the disk's own words lie below."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__context__
+    if cause is None:
+        return error
+    if cause.errno != errno.ENOSPC:
+        return cause
+    needed, free = _bytes(content), shutil.disk_usage(folder).free
+    return OSError(
+        errno.ENOSPC,
+        f"no space left on {folder} (needed {needed / 1e6:.1f} MB, free {free / 1e6:.1f} MB)",
+    )
+
+
+def _bytes(content: Any) -> int:
+    """Of all tensors; those that share memory are stored once."""
+    storages: dict[int, int] = {}
+
+    def visit(value: Any) -> None:
+        if isinstance(value, Tensor):
+            storage = value.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+        elif isinstance(value, dict):
+            visit(list(value.values()))
+        elif isinstance(value, (list, tuple, set)):
+            for item in value:
+                visit(item)
+
+    visit(content)
+    return sum(storages.values())
 
 
 def _sync_folder(folder: Path) -> None:
@@ -72,30 +112,46 @@ def _sync_folder(folder: Path) -> None:
 
 def verify(path: Path) -> None:
     """Raise CheckpointError, with the reason, unless every record of the file has the checksum written with it."""
+    _verify(path, lambda record: True)
+
+
+def _verify(path: Path, matters: Callable[[str], bool]) -> None:
+    """`matters`: which records to read, by their names, such as data.pkl or data/0."""
     if "://" in str(path) or str(path).startswith(("http:", "https:")):
         raise CheckpointError(
             f"checkpoint {path}: addresses are not loaded; download the file and name its path"
         )
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist")
+    record = ""
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, EOFError, RuntimeError) as error:
+            for name in archive.namelist():
+                record = name.split("/", 1)[-1]
+                if matters(record):
+                    _read_through(archive, name)
+    except zipfile.BadZipFile as error:
+        if str(error).startswith("Bad CRC-32"):
+            raise CheckpointError(f"{path} is damaged (checksum of {record!r} differs)") from error
         raise CheckpointError(f"{path} is damaged or no checkpoint ({error})") from error
-    if damaged is not None:
-        record = damaged.split("/", 1)[-1]
-        raise CheckpointError(f"{path} is damaged (checksum of {record!r} differs)")
+    except Exception as error:  # a damaged archive raises almost anything
+        raise CheckpointError(f"{path} is damaged or no checkpoint ({error})") from error
+
+
+def _read_through(archive: zipfile.ZipFile, name: str) -> None:
+    with archive.open(name) as record:  # its checksum is compared at its end
+        while record.read(1 << 20):
+            pass
 
 
 def load(path: Path, map_location: str | torch.device = "cpu") -> dict:
     verify(path)
-    content = _unpickle(path, map_location, mmap=False)
-    return migrate(content, path)
+    return migrate(_unpickle(path, map_location, mmap=False), path)
 
 
 def header(path: Path) -> dict:
-    """What a checkpoint says of itself (step, batches, config, symbols, ...); reads no tensor."""
+    """What a checkpoint says of itself (step, batches, config, symbols, ...); neither reads nor verifies its tensors."""
+    _verify(path, lambda record: not record.startswith("data/"))
     return migrate(_unpickle(path, "cpu", mmap=True), path)["hmmtts"]
 
 
@@ -108,7 +164,7 @@ def _unpickle(path: Path, map_location: str | torch.device, *, mmap: bool) -> di
         raise CheckpointError(
             f"refusing {path}: a checkpoint may hold tensors and plain data only ({reason.strip()})"
         ) from error
-    except (RuntimeError, EOFError, KeyError, OSError, ValueError) as error:
+    except Exception as error:  # so does a pickle that somebody made
         raise CheckpointError(f"{path} is damaged or no checkpoint ({error})") from error
 
 
@@ -129,8 +185,13 @@ def migrate(content: Any, path: Path) -> dict:
     return content
 
 
-def newest(folder: Path) -> tuple[Path | None, list[str]]:
-    """The verified checkpoint of the highest step in a folder, and why every better-looking one was left.
+class Newest(NamedTuple):
+    path: Path | None
+    rejected: list[str]  # why each of the others that went further was left, in one sentence
+
+
+def newest(folder: Path) -> Newest:
+    """The verified training checkpoint of the highest step in a folder.
 
     By step, never by the file's time: clocks jump, steps do not.
     """
@@ -138,14 +199,19 @@ def newest(folder: Path) -> tuple[Path | None, list[str]]:
     rejected = []
     for path in sorted(folder.glob("*.ckpt")):
         try:
-            candidates.append((header(path)["step"], path.name == "last.ckpt", path))
+            found = header(path)
         except CheckpointError as error:
             rejected.append(str(error))
+        else:
+            if {"step", "batches"} <= found.keys():
+                candidates.append((found["step"], path.name == "last.ckpt", path))
+            else:
+                rejected.append(f"{path} is a voice alone: no training goes on from it")
     for _, _, path in sorted(candidates, reverse=True):
         try:
             verify(path)
         except CheckpointError as error:
             rejected.append(str(error))
         else:
-            return path, rejected
-    return None, rejected
+            return Newest(path, rejected)
+    return Newest(None, rejected)

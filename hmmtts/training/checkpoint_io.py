@@ -19,7 +19,7 @@ class AtomicCheckpointIO(CheckpointIO):
         try:
             files.save(checkpoint, Path(path))
         except OSError as error:
-            self.failure = str(error)
+            self.failure = error.strerror or str(error)
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -11,7 +12,10 @@ log = logging.getLogger(__name__)
 
 
 class EventLogger(TensorBoardLogger):
-    """`resumed_at` marks later events of an earlier life, which was killed after its checkpoint, as superseded."""
+    """What is logged of step N is that of the Nth step, wherever it comes from.
+
+    `resumed_at` marks later events of an earlier life, which was killed after its checkpoint, as superseded.
+    """
 
     def __init__(self, folder: str, resumed_at: int = 0):
         super().__init__(
@@ -21,13 +25,21 @@ class EventLogger(TensorBoardLogger):
             purge_step=resumed_at + 1 if resumed_at else None,
             max_queue=1000,
         )
-        self.failures = 0
+        self.failures = 0  # entries that could not be written
+        self._logged: dict[str, int] = {}  # the last step of every figure
 
     def log_metrics(self, metrics: dict[str, float | Tensor], step: int | None = None) -> None:  # type: ignore[override]
-        figures = {name: float(value) for name, value in metrics.items() if name != "epoch"}
-        self._attempt(
-            lambda: [self.experiment.add_scalar(name, value, step) for name, value in figures.items()]
-        )
+        """Lightning counts the steps before the one it logs, and hands over a step's figures again after Checkpoints
+        has had them logged.
+        """
+        step = (step or 0) + 1
+        for name, value in metrics.items():
+            if name != "epoch" and self._logged.get(name) != step:
+                self._logged[name] = step
+                self._attempt(partial(self._scalar, name, float(value), step))
+
+    def _scalar(self, name: str, value: float, step: int) -> None:
+        self.experiment.add_scalar(name, value, step)
 
     def picture(self, name: str, image: np.ndarray, step: int) -> None:
         """image: [height width 3], 8 bits a channel."""
@@ -43,10 +55,13 @@ class EventLogger(TensorBoardLogger):
         """The composed config lies in the run folder as config.yaml."""
 
     def save(self) -> None:
-        self._attempt(self.experiment.flush)
+        self._attempt(lambda: self.experiment.flush())
 
     def finalize(self, status: str) -> None:
-        self._attempt(lambda: (self.experiment.flush(), self.experiment.close()))
+        if self.failures:
+            log.warning("%d entries of TensorBoard could not be written", self.failures)
+        else:
+            self._attempt(lambda: (self.experiment.flush(), self.experiment.close()))
 
     def _attempt(self, write: Callable[[], object]) -> None:
         try:

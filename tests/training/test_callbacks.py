@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, Trainer
 from hmmtts.batch import Batch
 from hmmtts.build import checkpoint
 from hmmtts.nn.lengths import Mean
-from hmmtts.training.faults import EnvironmentFault, Interrupted, NumericsError
+from hmmtts.training.faults import Interrupted, NumericsError
 from hmmtts.training.task import Task
 from tests.training.test_resume import Diary, assert_same, final_state
 from tests.training.toy import EVERY, STEPS, ToyModel, train
@@ -114,26 +114,6 @@ def test_the_average_follows_its_definition(tmp_path: Path):
     assert torch.equal(
         last["state_dict"]["model.layers.3.weight"], record.weights[-1]
     )  # the live ones came back
-
-
-def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog):
-    write = checkpoint.torch.save
-    calls = []
-
-    def full(content: dict, file) -> None:
-        calls.append(content["hmmtts"]["step"])
-        if 8 < calls[-1] < 20:
-            file.write(b"half")
-            raise OSError(28, "No space left on device")
-        write(content, file)
-
-    monkeypatch.setattr(checkpoint.torch, "save", full)
-    with pytest.raises(
-        EnvironmentFault, match=r"No space left on device.*The previous one is kept.*4 failures in a row"
-    ):
-        train(tmp_path)
-    assert checkpoint.load(tmp_path / "checkpoints" / "last.ckpt")["hmmtts"]["step"] == 8
-    assert not list((tmp_path / "checkpoints").glob(".tmp-*"))
 
 
 def test_gradient_accumulation_keeps_position_and_steps_apart(tmp_path: Path):

@@ -30,7 +30,8 @@ class Checkpoints(Checkpoint):
         self.allowed_failures = allowed_failures
         self.best = math.inf
         self.best_step = 0
-        self.saved_step = -1
+        self.tried_step = -1  # of the last attempt to write last.ckpt
+        self.kept_step = 0  # of the last.ckpt on the disk; 0: there is none
         self.failures = 0
 
     def state_dict(self) -> dict:
@@ -41,15 +42,15 @@ class Checkpoints(Checkpoint):
         self.best_step = state_dict["best_step"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.saved_step = trainer.global_step
+        self.tried_step = self.kept_step = trainer.global_step
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
         step = trainer.global_step
-        if step == self.saved_step or (step % self.every and not self._keeps(step)):
+        if step == self.tried_step or (step % self.every and not self._keeps(step)):
             return
         if position_of(trainer).validation_due(trainer):
             return  # saved after it, so that a resumed run neither repeats nor loses it
-        self.save_last(trainer)
+        self.save_after_batch(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
@@ -61,25 +62,37 @@ class Checkpoints(Checkpoint):
             )
         value = self.sign * float(trainer.callback_metrics[self.monitor])
         if value < self.best:
+            before = self.best, self.best_step
             self.best, self.best_step = value, trainer.global_step
-            self._save(trainer, "best.ckpt")
+            if not self._save(trainer, "best.ckpt"):
+                self.best, self.best_step = before  # what best.ckpt still is
         self.save_last(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.global_step != self.saved_step:
-            self.save_last(trainer)
+        if self.kept_step != trainer.global_step and not self.save_last(trainer):
+            raise EnvironmentFault(
+                f"the last step, {trainer.global_step}, could not be saved, so the run is not finished; "
+                f"{self._kept()}. Make room and resume"
+            )
 
-    def save_last(self, trainer: Trainer) -> None:
-        step = trainer.global_step
+    def save_after_batch(self, trainer: Trainer) -> bool:
+        """Lightning logs a step's figures only after the hooks of its end: a life that ends here would lose them."""
+        trainer._logger_connector.update_train_step_metrics()
+        return self.save_last(trainer)
+
+    def save_last(self, trainer: Trainer) -> bool:
+        """Whether last.ckpt is of this step now."""
+        step = self.tried_step = trainer.global_step
         if self._keeps(step):
             self._save(trainer, f"step={step}.ckpt")
-        self._save(trainer, "last.ckpt")
-        self.saved_step = step
+        if self._save(trainer, "last.ckpt"):
+            self.kept_step = step
+        return self.kept_step == step
 
     def _keeps(self, step: int) -> bool:
         return bool(self.keep_every) and step % self.keep_every == 0
 
-    def _save(self, trainer: Trainer, name: str) -> None:
+    def _save(self, trainer: Trainer, name: str) -> bool:
         """A disk that is full costs a retry, never the last good file; only several failures in a row stop the run."""
         require_finite(trainer.lightning_module)
         trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / name)
@@ -88,12 +101,17 @@ class Checkpoints(Checkpoint):
         failure = trainer.strategy.broadcast(checkpoint_io.failure)  # only rank 0 writes
         if failure is None:
             self.failures = 0
-            return
+            return True
         self.failures += 1
-        message = f"checkpoint {name} of step {trainer.global_step} not written: {failure}. The previous one is kept."
+        step = trainer.global_step
+        message = f"checkpoint {name} of step {step} not written: {failure}; {self._kept()}."
         if self.failures > self.allowed_failures:
             raise EnvironmentFault(f"{message} {self.failures} failures in a row: stopping")
-        log.warning("%s Will retry at the next checkpoint.", message)
+        log.warning("%s The next attempt is at step %d", message, (step // self.every + 1) * self.every)
+        return False
+
+    def _kept(self) -> str:
+        return f"last.ckpt of step {self.kept_step} is kept" if self.kept_step else "there is no earlier one"
 
 
 def require_finite(module: LightningModule) -> None:

@@ -41,10 +41,12 @@ class Position(Callback):
         stepped.ready = stepped.completed = steps
         loop._batches_that_stepped = steps
         if self.validation_due(trainer) and self.validated < batches:
-            # The run ended between its batch and the validation after it.
+            # The run ended between its batch and the validation after it, whose figures belong to the step before this.
+            loop._batches_that_stepped = steps - 1
             trainer.validating = True
             loop.val_loop.run()
             trainer.training = True
+            loop._batches_that_stepped = steps
 
     def validation_due(self, trainer: Trainer) -> bool:
         """Whether a validation follows the batch just trained on."""

@@ -56,4 +56,4 @@ class Preemption(Callback):
         code = 130 if agreed == signal.SIGINT else 143
         done = "saved" if all(saved) else "could not save"
         name = signal.Signals(agreed).name
-        raise Interrupted(f"received {name}: {done} step {trainer.global_step}, exiting {code}", code)
+        raise Interrupted(f"received {name}: {done} step {trainer.global_step}, exiting {code}", code, agreed)
