@@ -29,7 +29,11 @@ EXTRAS = {
     "triton": "triton",
 }
 # Modules with compiled kernels; each has a function make_ready that compiles its own.
-KERNELS = ("hmmtts.hmm.backends.cpu",)
+KERNELS = (
+    "hmmtts.hmm.backends.cpu",
+    "hmmtts.hmm.backends.cpu.warping",
+    "hmmtts.hmm.backends.cpu.soft_warping",
+)
 GIB = 2**30
 
 

@@ -5,7 +5,7 @@ The definition of a figure is its function's docstring, and the sentence printed
 
 from hmmtts.metrics.definitions import CONDITIONS, DEFINITIONS, define
 from hmmtts.metrics.interval import bootstrap_interval, mean_interval, mean_over_utterances
-from hmmtts.metrics.pairing import Pairs, by_dtw, by_index, dtw_path, select, valid
+from hmmtts.metrics.pairing import Pairs, by_dtw, by_index, select, valid
 from hmmtts.metrics.pitch import PitchErrors, constant_pitch, pitch_errors
 from hmmtts.metrics.spectrum import (
     MCD_CONSTANT,
@@ -50,7 +50,6 @@ __all__ = [
     "compare_speech",
     "constant_pitch",
     "define",
-    "dtw_path",
     "duration_errors",
     "duration_figures",
     "duration_moments",
