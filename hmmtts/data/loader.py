@@ -13,6 +13,7 @@ from hmmtts.data.collate import collate
 from hmmtts.data.dataset import Augmentation, Draw, Item, SpeechDataset, Transcriber
 from hmmtts.data.manifest import Utterance
 from hmmtts.data.sampler import Epochs, StreamedBatches
+from hmmtts.data.worker import leave_signals_to_the_run
 from hmmtts.text.frontend import Frontend
 
 
@@ -54,6 +55,7 @@ class Loading:
             dataset,
             batch_sampler=batches,
             collate_fn=collate,
+            worker_init_fn=leave_signals_to_the_run,
             num_workers=self.workers,
             prefetch_factor=self.prefetch if self.workers else None,
             persistent_workers=self.workers > 0,
