@@ -5,10 +5,12 @@ config.yaml  train.log  metrics.json  report.html  checkpoints/{best,last,step=N
 
 import fcntl
 import json
+import logging
 import math
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +18,9 @@ from hmmtts.build import checkpoint
 from hmmtts.build.checkpoint import CheckpointError
 from hmmtts.training.faults import ConfigError, EnvironmentFault
 
+log = logging.getLogger(__name__)
 RESUME = ("auto", "must", "never")
+AHEAD = 600.0  # seconds by which the clocks of two machines may differ
 
 
 class Start(NamedTuple):
@@ -36,6 +40,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.metrics = self.path / "metrics.json"
         self._lock: int | None = None
+        self._abandoned_by = ""  # who held the folder and ended without leaving it
 
     def __enter__(self) -> "RunFolder":
         """The lock is the kernel's, so that it ends with its process, however that dies; the text is for people."""
@@ -44,14 +49,13 @@ class RunFolder:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = os.read(lock, 200).decode(errors="replace").strip() or "another process"
+            owner = _read(lock) or "another process"
             os.close(lock)
             raise EnvironmentFault(f"{self.path} is in use by {owner}; choose another run.name=...") from None
-        os.truncate(lock, 0)
-        os.write(
-            lock,
-            f"pid {os.getpid()} on host {socket.gethostname()} since {time.strftime('%H:%M:%S')}".encode(),
-        )
+        except OSError as error:  # some network file systems have no locks
+            log.warning("%s cannot be locked (%s): see to it that no other run uses it", self.path, error)
+        self._abandoned_by = _read(lock)
+        _write(lock, f"pid {os.getpid()} on host {socket.gethostname()} since {time.strftime('%F %T')}")
         self._lock = lock
         for leftover in self.checkpoints.glob(".tmp-*"):  # of a process that was killed while it saved
             leftover.unlink()
@@ -59,6 +63,7 @@ class RunFolder:
 
     def __exit__(self, *_: object) -> None:
         if self._lock is not None:
+            _write(self._lock, "")
             os.close(self._lock)
             self._lock = None
 
@@ -78,17 +83,41 @@ class RunFolder:
                     "delete the folder"
                 )
             return Start(None, 0, 0, "resume=never: starting at step 0")
+        notes = []
+        if self._abandoned_by:
+            notes.append(f"taken over from {self._abandoned_by}, which was killed")
         path, rejected = checkpoint.newest(self.checkpoints)
-        if path is not None:
-            header = checkpoint.header(path)
-            left = "".join(f"{reason}; " for reason in rejected)
-            message = f"{left}resumed at step {header['step']} from {path.name} (verified)"
-            return Start(path, header["step"], header["batches"], message)
-        if rejected:
-            raise CheckpointError(f"no checkpoint of {self.checkpoints} can be used: {'; '.join(rejected)}")
-        if resume == "must":
-            raise CheckpointError(f"resume=must, but {self.checkpoints} holds no checkpoint")
-        return Start(None, 0, 0, "no checkpoint: starting at step 0")
+        if path is None:
+            if rejected:
+                raise CheckpointError(
+                    f"no checkpoint of {self.checkpoints} can be used: {'; '.join(rejected)}"
+                )
+            if resume == "must":
+                raise CheckpointError(f"resume=must, but {self.checkpoints} holds no checkpoint")
+            return Start(None, 0, 0, "; ".join([*notes, "no checkpoint: starting at step 0"]))
+        notes += rejected
+        notes += [
+            f"{other.name} is dated {_date(other)}, in the future: a clock is wrong, the steps decide"
+            for other in found
+            if other.stat().st_mtime > time.time() + AHEAD
+        ]
+        header = checkpoint.header(path)
+        notes.append(f"resumed at step {header['step']} from {path.name} (verified)")
+        return Start(path, header["step"], header["batches"], "; ".join(notes))
+
+
+def _read(lock: int) -> str:
+    return os.pread(lock, 200, 0).decode(errors="replace").strip()
+
+
+def _write(lock: int, text: str) -> None:
+    os.truncate(lock, 0)
+    with suppress(OSError):  # a full disk: the lock holds without its text
+        os.pwrite(lock, text.encode(), 0)
+
+
+def _date(path: Path) -> str:
+    return time.strftime("%F", time.localtime(path.stat().st_mtime))
 
 
 def write_json(path: Path, content: dict) -> None:

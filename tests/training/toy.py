@@ -1,11 +1,17 @@
 """A task that trains in a second: one layer with dropout and batch norm, so that every kind of state is in play."""
 
+import logging
+import os
 from collections.abc import Iterator
+from contextlib import nullcontext
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.plugins.precision import MixedPrecision
+from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -17,10 +23,12 @@ from hmmtts.training.callbacks.finite import SkipNonFinite
 from hmmtts.training.callbacks.position import Position
 from hmmtts.training.callbacks.preemption import Preemption
 from hmmtts.training.checkpoint_io import AtomicCheckpointIO
+from hmmtts.training.logger import EventLogger
 from hmmtts.training.run_folder import RunFolder
 from hmmtts.training.schedule import WarmupCosine
 from hmmtts.training.task import Task
 
+log = logging.getLogger(__name__)
 UTTERANCES, BATCH, STEPS, EVERY = 22, 3, 24, 6  # 7 batches an epoch: no interval divides another
 
 
@@ -47,19 +55,21 @@ class ToyData(Dataset):
 
 
 class FromPosition(Sampler[list[int]]):
-    """The contract of a sampler: a pure function of the seed and the position, without an end."""
+    """The contract of a sampler: a pure function of the seed, the position and the rank, without an end."""
 
-    def __init__(self, position: int):
+    def __init__(self, position: int, rank: int = 0, ranks: int = 1):
         self.position = position
+        self.rank = rank
+        self.ranks = ranks
 
     def __iter__(self) -> Iterator[list[int]]:
-        each_epoch = UTTERANCES // BATCH
+        each_epoch = UTTERANCES // (BATCH * self.ranks)
         position = self.position
         while True:
             order = torch.randperm(
                 UTTERANCES, generator=torch.Generator().manual_seed(position // each_epoch)
             ).tolist()
-            start = position % each_epoch * BATCH
+            start = (position % each_epoch * self.ranks + self.rank) * BATCH
             yield order[start : start + BATCH]
             position += 1
 
@@ -89,7 +99,8 @@ class ToyModule(LightningDataModule):
         self.position = position
 
     def train_dataloader(self) -> DataLoader:
-        return DataLoader(Indices(), batch_sampler=FromPosition(self.position), collate_fn=collate)
+        batches = FromPosition(self.position, self.trainer.global_rank, self.trainer.world_size)
+        return DataLoader(Indices(), batch_sampler=batches, collate_fn=collate)
 
     def val_dataloader(self) -> DataLoader:
         return DataLoader(Indices(), batch_size=11, collate_fn=collate)
@@ -109,10 +120,23 @@ class Diary(Callback):
         self.validations.append(trainer.global_step)
 
 
-def train(folder: Path, *extra: Callback, model: nn.Module | None = None, accumulate: int = 1) -> Task:
-    """One life of the run in `folder`; the same command every time."""
-    with RunFolder(folder) as run:
+def train(
+    folder: Path,
+    *extra: Callback,
+    model: nn.Module | None = None,
+    accumulate: int = 1,
+    ranks: int = 1,
+    scaled: bool = False,
+    logged: bool = False,
+) -> Task:
+    """One life of the run in `folder`; the same command every time.
+
+    `ranks`: of gloo, whose processes the caller starts. `scaled`: 16-bit training with a loss scale.
+    """
+    run = RunFolder(folder)
+    with run if int(os.environ.get("LOCAL_RANK", 0)) == 0 else nullcontext():
         start = run.start("auto")
+        log.info(start.message)
         torch.manual_seed(1)
         task = Task(
             model or ToyModel(),
@@ -128,11 +152,16 @@ def train(folder: Path, *extra: Callback, model: nn.Module | None = None, accumu
             Preemption(),
             Checkpoints(every=4, keep_every=8, monitor="valid/loss"),
         ]
+        plugins: list = [AtomicCheckpointIO()]
+        if scaled:
+            plugins.append(MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", growth_interval=5)))
         trainer = Trainer(
-            accelerator="cpu", devices=1, max_epochs=-1, max_steps=STEPS, val_check_interval=EVERY * accumulate,
-            check_val_every_n_epoch=None, num_sanity_val_steps=0, use_distributed_sampler=False, logger=False,
-            callbacks=callbacks, plugins=[AtomicCheckpointIO()], enable_progress_bar=False, gradient_clip_val=1.0,
-            enable_model_summary=False, accumulate_grad_batches=accumulate, default_root_dir=run.path,
+            accelerator="cpu", devices=ranks, max_epochs=-1, max_steps=STEPS, val_check_interval=EVERY * accumulate,
+            check_val_every_n_epoch=None, num_sanity_val_steps=0, use_distributed_sampler=False, callbacks=callbacks,
+            strategy=DDPStrategy(process_group_backend="gloo", timeout=timedelta(seconds=20)) if ranks > 1 else "auto",
+            logger=EventLogger(str(folder), resumed_at=start.step) if logged else False, log_every_n_steps=1,
+            plugins=plugins, enable_progress_bar=False, gradient_clip_val=1.0, enable_model_summary=False,
+            accumulate_grad_batches=accumulate, default_root_dir=run.path,
         )  # fmt: skip
         trainer.fit(task, ToyModule(start.batches), ckpt_path=start.checkpoint)
     return task
