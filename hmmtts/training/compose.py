@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from hmmtts.build import program
 from hmmtts.training import slurm
 from hmmtts.training.config import checked
-from hmmtts.training.faults import ConfigError, Interrupted, exit_code
+from hmmtts.training.faults import ConfigError, Interrupted, RankFailure, exit_code
+from hmmtts.training.rank import report
 from hmmtts.training.resolvers import register_resolvers
 
 log = logging.getLogger(__name__)
@@ -76,8 +77,9 @@ def execute(cfg: DictConfig) -> float | None:
 
         results = run(config)
     except BaseException as error:
+        report(error)  # where torchrun asked for it
         code = exit_code(error)
-        if code == 1:
+        if code == 1 and not isinstance(error, RankFailure):
             raise
         if isinstance(error, ConfigError):
             remove_empty(Path(HydraConfig.get().runtime.output_dir))
@@ -99,6 +101,7 @@ def refuse_parallel_sweep(config: dict) -> None:
     """Each process that DDP starts would run the whole sweep again, in step with the others only by luck."""
     if config["trainer"]["devices"] not in (1, "1"):
         raise ConfigError(
-            f"-m with trainer.devices={config['trainer']['devices']} needs one job per value: "
-            "add hydra/launcher=slurm, or run the values one by one"
+            f"-m with trainer.devices={config['trainer']['devices']} needs one job per value: submit them with "
+            "`python train.py -m hydra/launcher=slurm ...`, or run them one after the other, `for lr in 1e-3 2e-3; do "
+            "python train.py optim.optimizer.lr=$lr ...; done`"
         )

@@ -48,14 +48,12 @@ class SpeechData(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader:
-        return self.evaluation("valid")
+        return self.evaluation("valid", self._rank, self._world_size)
 
-    def test_dataloader(self) -> DataLoader:
-        return self.evaluation("test")
-
-    def evaluation(self, split: str) -> DataLoader:
-        epochs = self.loading.epochs(self.splits[split], self._world_size)
-        return self.loading.loader(self.dataset, EvaluationBatches(epochs, self._rank))
+    def evaluation(self, split: str, rank: int = 0, world_size: int = 1) -> DataLoader:
+        """Every utterance once; of several ranks, this one's share."""
+        epochs = self.loading.epochs(self.splits[split], world_size)
+        return self.loading.loader(self.dataset, EvaluationBatches(epochs, rank))
 
     @property
     def _world_size(self) -> int:

@@ -19,6 +19,14 @@ class EnvironmentFault(RuntimeError):
     """What surrounds the run refuses: a full disk, a run folder in use."""
 
 
+class RankFailure(RuntimeError):
+    """What ended a training over several processes, with the exit code of the one that failed first."""
+
+    def __init__(self, message: str, exit_code: int):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class Interrupted(BaseException):
     """A signal asked the run to end and its state is saved. Not an Exception, so that nobody swallows it."""
 
@@ -39,6 +47,6 @@ EXIT_CODES: dict[type[BaseException], int] = {
 
 def exit_code(error: BaseException) -> int:
     """1 for what nobody foresaw."""
-    if isinstance(error, Interrupted):
+    if isinstance(error, Interrupted | RankFailure):
         return error.exit_code
     return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)

@@ -35,6 +35,25 @@ def prepare(recipe: str, options: dict, data_dir: str | None) -> Path:
 
 
 @contextmanager
+def first_alone(folder: str | None, run: str) -> Iterator[None]:
+    """The processes of one run that share a cache: the first fills it while the others wait, and then all read at once."""
+    if folder is None:
+        yield
+        return
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    name = hashlib.sha256(run.encode()).hexdigest()[:8]
+    lock = os.open(Path(folder) / f".{name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextmanager
 def _alone(out: Path) -> Iterator[None]:
     """Processes that were started together (torchrun, SLURM) prepare one after the other: all but the first find it done."""
     lock = os.open(out.with_name(f".{out.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)

@@ -10,22 +10,23 @@ import lightning
 import torch
 import yaml
 from lightning.pytorch import Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from torch import distributed
 
 from hmmtts.build import checkpoint, objects
 from hmmtts.build.bundle import Bundle, weights
 from hmmtts.build.facts import Facts
 from hmmtts.data.manifest import Utterance
 from hmmtts.data.survey import Survey, feasible, survey
-from hmmtts.training import console
+from hmmtts.training import console, launch
 from hmmtts.training.callbacks.position import Position
+from hmmtts.training.callbacks.pulse import Pulse
 from hmmtts.training.checkpoint_io import AtomicCheckpointIO
 from hmmtts.training.data import SpeechData, dataset_of, read_splits, seconds
 from hmmtts.training.evaluate import define_all, evaluate
 from hmmtts.training.faults import ConfigError, DataError, Interrupted
 from hmmtts.training.judge import Judge
 from hmmtts.training.logger import EventLogger
-from hmmtts.training.prepare import prepare
+from hmmtts.training.prepare import first_alone, prepare
 from hmmtts.training.report import write_report
 from hmmtts.training.run_folder import RunFolder, Start, write_json
 from hmmtts.training.table import print_table, rows
@@ -53,10 +54,11 @@ def run(config: dict) -> dict:
     if config["threads"]:
         torch.set_num_threads(config["threads"])
     folder = RunFolder(Path(config["run"]["dir"]))
-    if (
-        getattr(rank_zero_only, "rank", 0) != 0
-    ):  # a process that Lightning, torchrun or SLURM started beside the first
-        return _train(config, folder, folder.start(config["resume"])) or {"best": {}}
+    if launch.needed(config["trainer"]) and folder.finished() is None:
+        launch.launch(config)
+        return folder.finished() or {"best": {}}  # another node's, where the first rank is not ours
+    if launch.rank() != 0:
+        return folder.finished() or _train(config, folder, folder.start(config["resume"])) or {"best": {}}
     with folder, console.logging_to(folder.path / "train.log"):
         metrics = folder.finished()
         if metrics is not None:
@@ -106,6 +108,8 @@ def _train(config: dict, folder: RunFolder, start: Start) -> dict | None:
         parameters = sum(p.numel() for p in task.parameters())
         log.info("training %d parameters from step %d to %d", parameters, start.step, trainer.max_steps)
     trainer.fit(task, data, ckpt_path=start.checkpoint)
+    if distributed.is_initialized():
+        distributed.destroy_process_group()  # what follows is the first rank's alone
     if not trainer.is_global_zero:
         return None
     trained = time.monotonic()
@@ -151,10 +155,13 @@ def _voice_and_data(config: dict, start: Start) -> tuple[Bundle, SpeechData]:
     splits = read_splits(corpus)
     features, frontend, loading = objects.features(config), objects.frontend(config), objects.loading(config)
     try:
-        surveys = {
-            split: survey(utterances, loading.cache(features), loading.transcriber(frontend), loading.workers)
-            for split, utterances in splits.items()
-        }
+        with first_alone(loading.cache_dir, config["run"]["dir"]):
+            surveys = {
+                split: survey(
+                    utterances, loading.cache(features), loading.transcriber(frontend), loading.workers
+                )
+                for split, utterances in splits.items()
+            }
         facts = _facts(surveys["train"])
         _refuse_untrained_symbols(surveys, facts)
         model = objects.model(config, facts, features)
@@ -215,11 +222,13 @@ def _trainer(config: dict, folder: RunFolder, start: Start) -> Trainer:
         else False
     )
     settings = config["trainer"]
+    if settings["num_nodes"] * launch.processes(settings) == 1:
+        settings = settings | {"strategy": "auto"}
     batches = settings["max_steps"] * settings["accumulate_grad_batches"]
     return objects.make(
         # A run shorter than the interval is validated at its end: best.ckpt comes from a validation.
         settings | {"val_check_interval": min(settings["val_check_interval"], batches)},
-        callbacks=[Position(config["seed"]), *callbacks],
+        callbacks=[Position(config["seed"]), Pulse(), *callbacks],
         logger=logger,
         plugins=[AtomicCheckpointIO()],
         default_root_dir=str(folder.path),
