@@ -160,3 +160,33 @@ def test_gradients_of_two_processes_are_the_mean_of_both(backward, tmp_path):
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         assert off(found, wanted) < 1e-12
+
+
+class TestPatience:
+    def test_past_frames_are_heard_only_after_it(self):
+        model = small(patience=2, dropout=0.0)
+        x = batch((3,), (7,))[1].detach()
+        other = x.clone()
+        other[:, :-1] += 1
+        alone = [model.memory(x).detach(), model.memory(other).detach()]  # two batches of training
+        assert all((h == 0).all() for h in alone)
+        assert not torch.equal(model.memory(x)[:, -1], model.memory(other)[:, -1])
+        model.eval()
+        assert model.memory.batches == 4
+        stepped, _ = model.memory.step(x[:, 0], torch.ones(1, 2, P, dtype=torch.bool), None)
+        assert (stepped != 0).any()
+
+    def test_nothing_leaps_when_they_are_heard_at_last(self):
+        torch.manual_seed(0)
+        model = NeuralHMM(M, D, prenet=P, memory=7, hidden=8, patience=1).double()
+        torch.nn.init.normal_(model.outputs.last.weight)
+        before, after = model(*batch()), model(*batch())
+        torch.testing.assert_close(before, after)
+        wanted = torch.autograd.grad(after.sum(), model.outputs.first.weight)[0][:, :7]
+        assert (wanted != 0).any()
+
+    def test_every_parameter_takes_part_meanwhile(self):
+        """Data-parallel training waits for the gradient of each."""
+        model = small(patience=5)
+        model(*batch()).sum().backward()
+        assert all(parameter.grad is not None for parameter in model.parameters())

@@ -14,7 +14,7 @@ from hmmtts.nn.durations.regression import Regression
 from hmmtts.nn.encoders.conv_lstm import ConvLSTM
 from hmmtts.nn.neural_hmm import NeuralHMM
 from hmmtts.nn.neural_hmm.speech import Manner
-from hmmtts.nn.neural_hmm.text import TextCells
+from hmmtts.nn.neural_hmm.text import OwnThenContext, TextCells
 from hmmtts.nn.pitch import Pitch
 from hmmtts.speech_model import Sizes
 from tests.nn.neural_hmms import P
@@ -116,6 +116,23 @@ class TestVoice:
         sizes = Sizes(tuple(range(SYMBOLS)), BINS, BINS, hop=0.01, acoustic_hop=0.005)
         with pytest.raises(ValueError, match="features/acoustic=mel"):
             Autoregressive(sizes, partial(NeuralHMMAligner), Manner())
+
+
+def test_a_state_knows_its_own_symbol_first_and_the_sentence_after_patience():
+    torch.manual_seed(0)
+    context = partial(TextCells, dropout=0.0, rich=True)
+    text = OwnThenContext((0, 1, 2, 1), 1, 1, 2, context, width=6, patience=1)
+    torch.nn.init.normal_(text.heard.weight)
+    ids, others = torch.tensor([[1, 2, 1]]), torch.tensor([[3, 1, 2]])  # 3 is of 1's kin
+    marks, count, one = torch.zeros_like(ids), torch.tensor([3]), torch.tensor([0])
+    alone = text(ids, count, marks, one, one)  # the one batch of patience
+    torch.testing.assert_close(alone[:, :2], alone[:, 4:])
+    text.batches.zero_()
+    text.eval()
+    torch.testing.assert_close(text(others, count, marks, one, one)[:, :2], alone[:, :2])
+    text.batches.add_(1)
+    heard = text(ids, count, marks, one, one)
+    assert not torch.allclose(heard[:, :2], heard[:, 4:])
 
 
 def test_it_also_aligns_for_a_parallel_decoder():

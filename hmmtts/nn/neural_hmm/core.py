@@ -23,6 +23,8 @@ class NeuralHMM(nn.Module):
 
     `backward` says how the gradient is found: "posterior" passes through the pairs of frame and state whose
     posterior exceeds `threshold` (0: exact), "checkpoint" is exact and leaves all to autograd.
+
+    In the first `patience` batches of training the past frames are not heard.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class NeuralHMM(nn.Module):
         frames_per_state: float = 7.0,
         backward: Literal["posterior", "checkpoint"] = "posterior",
         threshold: float = 1e-6,
+        patience: int = 0,
     ) -> None:
         super().__init__()
         if backward not in ("posterior", "checkpoint"):
@@ -46,8 +49,10 @@ class NeuralHMM(nn.Module):
                 f"threshold must be at least 0 and less than 1, got {threshold}: it is a probability"
             )
         self.backward, self.threshold = backward, threshold
-        self.memory = Memory(bins, prenet, memory, dropout)
+        self.memory = Memory(bins, prenet, memory, dropout, patience)
         self.outputs = Outputs(memory, cell, bins, hidden, floor, frames_per_state)
+        if patience:  # nothing leaps when the memory is heard at last
+            nn.init.zeros_(self.outputs.first.weight[:, :memory])
 
     def forward(
         self,

@@ -1,6 +1,6 @@
 """Text to the cells of the states: the encoder of the published model. b utterances, s symbols, n states, d width."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, relu
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from hmmtts.nn.embedding import Embedding, Voice
+from hmmtts.nn.embedding import Embedding, KinEmbedding, Voice
 from hmmtts.nn.lengths import mask
+from hmmtts.nn.states import States
 
 
 class TextCells(nn.Module):
@@ -84,3 +85,48 @@ class PlainEmbedding(nn.Module):
         self, ids: Int[Tensor, "b s"], marks: Int[Tensor, "b s"], speaker: Int[Tensor, "b"], language: Int[Tensor, "b"]
     ) -> Float[Tensor, "b s d"]:  # fmt: skip
         return self.voice(self.symbols(ids), speaker, language)
+
+
+class OwnThenContext(nn.Module):
+    """Each state its own view of the kin of its symbol, plus what `context` knows of the sentence: the latter only
+    after `patience` batches of training.
+
+    With the whole sentence in every cell from a flat start any segmentation explains the sound, and the right one is
+    not found: on the demo corpus 44 % of the frames after 100 batches, where 81 % are right after 80 without context.
+    """
+
+    def __init__(
+        self,
+        kin: Sequence[int],
+        speakers: int,
+        languages: int,
+        states_per_symbol: int,
+        context: Callable[..., TextCells],
+        width: int = 192,
+        patience: int = 60,
+    ) -> None:
+        super().__init__()
+        voices = {"speakers": speakers, "languages": languages}
+        self.patience = patience
+        self.embedding = KinEmbedding(width, kin, **voices)
+        self.views = States(width, states_per_symbol)
+        self.context = context(kin=kin, states_per_symbol=states_per_symbol, width=width, **voices)
+        self.heard = nn.Linear(width, width)
+        nn.init.zeros_(self.heard.weight)
+        nn.init.zeros_(self.heard.bias)
+        self.batches: Tensor = nn.Buffer(torch.tensor(0))  # of training so far: part of the checkpoint
+
+    def forward(
+        self,
+        ids: Int[Tensor, "b s"],
+        symbols: Int[Tensor, "b"],
+        marks: Int[Tensor, "b s"],
+        speaker: Int[Tensor, "b"],
+        language: Int[Tensor, "b"],
+    ) -> Float[Tensor, "b n d"]:
+        own = self.views(self.embedding(ids, speaker, language))
+        heard = self.heard(self.context(ids, symbols, marks, speaker, language))
+        cells = own + torch.where(self.batches >= self.patience, heard, 0.0)
+        if self.training:
+            self.batches.add_(1)
+        return cells
