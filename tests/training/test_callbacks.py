@@ -14,8 +14,8 @@ from hmmtts.build import checkpoint
 from hmmtts.nn.lengths import Mean
 from hmmtts.training.faults import Interrupted, NumericsError
 from hmmtts.training.task import Task
-from tests.training.test_resume import Diary, assert_same, final_state
-from tests.training.toy import EVERY, STEPS, ToyModel, train
+from tests.training.state import assert_same, events, final_state
+from tests.training.toy import EVERY, STEPS, Diary, ToyModel, train
 
 
 class SignalAt(Callback):
@@ -51,13 +51,14 @@ def test_a_signal_saves_at_the_end_of_the_batch(number, code, step, tmp_path: Pa
     before = signal.getsignal(number)
     diary, whole = Diary([], []), Diary([], [])
     with pytest.raises(Interrupted) as stopped:
-        train(tmp_path / "run", diary, SignalAt(step, number))
+        train(tmp_path / "run", diary, SignalAt(step, number), logged=True)
     assert stopped.value.exit_code == code
     assert f"saved step {step}" in str(stopped.value)
     assert checkpoint.header(tmp_path / "run" / "checkpoints" / "last.ckpt")["step"] == step
     assert signal.getsignal(number) == before
-    train(tmp_path / "run", diary)
-    train(tmp_path / "whole", whole)
+    train(tmp_path / "run", diary, logged=True)
+    train(tmp_path / "whole", whole, logged=True)
+    assert events(tmp_path / "run") == events(tmp_path / "whole")
     assert_same(final_state(tmp_path / "whole"), final_state(tmp_path / "run"))
     assert diary.validations == whole.validations  # also where the signal came just before one
 

@@ -1,19 +1,13 @@
 """A run that is killed any number of times ends with the weights of one that never was, bit for bit."""
 
 import random
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
-import torch
 from lightning.pytorch import Callback, Trainer
 
-from hmmtts.build import checkpoint
+from tests.training.state import assert_same, events, final_state
 from tests.training.toy import EVERY, STEPS, Diary, train
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Kill(BaseException):
@@ -39,34 +33,16 @@ class KillAt(Callback):
         self._at(trainer, "backward")
 
 
-def final_state(folder: Path) -> dict:
-    content = checkpoint.load(folder / "checkpoints" / "last.ckpt")
-    del content["callbacks"]["Checkpoints"]  # compared through best.ckpt
-    return content
-
-
-def assert_same(one: object, other: object, where: str = "") -> None:
-    if isinstance(one, torch.Tensor):
-        assert torch.equal(one, other), where
-    elif isinstance(one, dict):
-        assert one.keys() == other.keys(), where
-        for key in one:
-            assert_same(one[key], other[key], f"{where}/{key}")
-    elif isinstance(one, (list, tuple)):
-        assert len(one) == len(other), where
-        for index, (first, second) in enumerate(zip(one, other, strict=True)):
-            assert_same(first, second, f"{where}/{index}")
-    else:
-        assert one == other, where
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Diary]:
     """The run that nothing interrupts."""
     folder, diary = tmp_path_factory.mktemp("whole"), Diary([], [])
-    train(folder, diary)
+    train(folder, diary, logged=True)
     assert len(diary.seen) == STEPS
     assert diary.validations == list(range(EVERY, STEPS + 1, EVERY))
+    figures = events(folder)
+    assert [step for step, _ in figures["train/loss"]] == list(range(1, STEPS + 1))
+    assert [step for step, _ in figures["valid/loss"]] == diary.validations
     return folder, diary
 
 
@@ -89,50 +65,11 @@ def test_killed_and_resumed_equals_uninterrupted(kills, whole, tmp_path: Path):
     diary = Diary([], [])
     for step, moment in kills:
         with pytest.raises(Kill):
-            train(tmp_path, diary, KillAt(step, moment))
-    train(tmp_path, diary)
+            train(tmp_path, diary, KillAt(step, moment), logged=True)
+    train(tmp_path, diary, logged=True)
     folder, expected = whole
     assert_same(final_state(folder), final_state(tmp_path))
-    best = [checkpoint.load(path / "checkpoints" / "best.ckpt")["state_dict"] for path in (folder, tmp_path)]
-    assert_same(*best)
+    assert_same(final_state(folder, "best.ckpt"), final_state(tmp_path, "best.ckpt"))
+    assert events(tmp_path) == events(folder)
     assert diary.seen == expected.seen
     assert diary.validations == expected.validations
-
-
-SLOW = """
-import sys, time
-from pathlib import Path
-from lightning.pytorch import Callback
-from tests.training.toy import train
-
-class Slow(Callback):
-    def on_train_batch_end(self, *_):
-        time.sleep(0.1)
-    def on_validation_batch_end(self, *_):
-        time.sleep(0.2)
-    def on_train_start(self, *_):
-        Path(sys.argv[1], "begun").touch()
-
-train(Path(sys.argv[1]), Slow())
-"""
-
-
-@pytest.mark.process
-def test_real_kills_at_random_times(whole, tmp_path: Path):
-    """SIGKILL, up to five lives, whatever the process is doing; then it runs to its end."""
-    draw, killed = random.Random(1), 0
-    for _ in range(5):
-        (tmp_path / "begun").unlink(missing_ok=True)
-        process = subprocess.Popen(
-            [sys.executable, "-c", SLOW, str(tmp_path)], cwd=ROOT, stderr=subprocess.DEVNULL
-        )
-        while process.poll() is None and not (tmp_path / "begun").exists():
-            time.sleep(0.02)
-        time.sleep(draw.uniform(0.2, 1.6))
-        if process.poll() is None:
-            process.kill()
-            killed += 1
-        process.wait()
-    assert killed >= 2
-    train(tmp_path)
-    assert_same(final_state(whole[0]), final_state(tmp_path))

@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hmmtts.batch import Batch
+from hmmtts.data.worker import leave_signals_to_the_run
 from hmmtts.nn.lengths import Mean
 from hmmtts.training.callbacks.checkpoint import Checkpoints
 from hmmtts.training.callbacks.ema import EMA
@@ -94,13 +95,17 @@ class Indices(Dataset):
 
 
 class ToyModule(LightningDataModule):
-    def __init__(self, position: int):
+    def __init__(self, position: int, workers: int):
         super().__init__()
         self.position = position
+        self.workers = workers
 
     def train_dataloader(self) -> DataLoader:
         batches = FromPosition(self.position, self.trainer.global_rank, self.trainer.world_size)
-        return DataLoader(Indices(), batch_sampler=batches, collate_fn=collate)
+        return DataLoader(
+            Indices(), batch_sampler=batches, collate_fn=collate,
+            num_workers=self.workers, persistent_workers=self.workers > 0, worker_init_fn=leave_signals_to_the_run,
+        )  # fmt: skip
 
     def val_dataloader(self) -> DataLoader:
         return DataLoader(Indices(), batch_size=11, collate_fn=collate)
@@ -128,6 +133,7 @@ def train(
     ranks: int = 1,
     scaled: bool = False,
     logged: bool = False,
+    workers: int = 0,
 ) -> Task:
     """One life of the run in `folder`; the same command every time.
 
@@ -163,5 +169,5 @@ def train(
             plugins=plugins, enable_progress_bar=False, gradient_clip_val=1.0, enable_model_summary=False,
             accumulate_grad_batches=accumulate, default_root_dir=run.path,
         )  # fmt: skip
-        trainer.fit(task, ToyModule(start.batches), ckpt_path=start.checkpoint)
+        trainer.fit(task, ToyModule(start.batches, workers), ckpt_path=start.checkpoint)
     return task
