@@ -1,54 +1,91 @@
 """report.html: one file, readable offline, of what a run's folder holds: figures, curves, pictures, sound, config.
 
-Everything is read back from the folder, so that a report can be made again at any time.
+Everything is read back from the folder, so that a report can be made again at any time: `hmmtts report RUN`. Another run
+may stand beside it, with its figures and its sound.
 """
 
 import base64
 import html
+import json
 import math
 from collections import defaultdict
 from itertools import cycle
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import AUDIO, IMAGES, SCALARS, EventAccumulator
 
-from hmmtts.training.table import ANCHORS, Row, main_rows, rows
+from hmmtts.training.table import ANCHORS, Row, main_rows, rows, shown
 
 ALL = {SCALARS: 0, IMAGES: 0, AUDIO: 0}  # 0 keeps every event
 
 
-def write_report(folder: Path, metrics: dict, config: dict) -> Path:
+class Run(NamedTuple):
+    """What a finished run's folder holds."""
+
+    name: str  # recipe / run
+    metrics: dict
+    config: dict
+    events: EventAccumulator
+
+
+def read_run(folder: Path) -> Run:
+    """A ValueError where the folder is not that of a finished run."""
+    missing = [name for name in ("metrics.json", "config.yaml") if not (folder / name).is_file()]
+    if missing:
+        raise ValueError(f"{folder} has no {missing[0]}: it must be the folder of a finished run")
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return _run(folder, metrics, config)
+
+
+def _run(folder: Path, metrics: dict, config: dict) -> Run:
     events = EventAccumulator(str(folder), size_guidance=ALL).Reload()
-    title = f"{config['recipe']} / {folder.name}"
+    return Run(f"{config['recipe']} / {folder.resolve().name}", metrics, config, events)
+
+
+def write_report(folder: Path, metrics: dict, config: dict, beside: Path | None = None) -> Path:
+    run = _run(folder, metrics, config)
+    other = None if beside is None else read_run(beside)
     table = rows(metrics["best"], metrics["definitions"], config["bars"])
     sections = {
-        "Figures": _figures(main_rows(table)),
+        "Figures": _figures(main_rows(table), other),
         "Alignment": _lines(metrics.get("health", [])),
-        "Sound": _sounds(events),
-        "Pictures": _pictures(events),
-        "Curves": _curves(events),
-        "All figures": f"<details><summary>{len(table)} figures</summary>{_figures(table)}</details>",
+        "Sound": _sounds(run.events),
+        f"Sound of {other.name}" if other else "": _sounds(other.events) if other else "",
+        "Pictures": _pictures(run.events),
+        "Curves": _curves(run.events),
+        "All figures": f"<details><summary>{len(table)} figures</summary>{_figures(table, other)}</details>",
         "Config": f"<pre>{html.escape(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))}</pre>",
     }
-    body = "".join(f"<h2>{name}</h2>{content}" for name, content in sections.items() if content)
+    body = "".join(f"<h2>{html.escape(name)}</h2>{content}" for name, content in sections.items() if content)
     path = folder / "report.html"
-    path.write_text(PAGE.format(title=html.escape(title), body=body), encoding="utf-8")
+    path.write_text(PAGE.format(title=html.escape(run.name), body=body), encoding="utf-8")
     return path
 
 
-def _figures(table: list[Row]) -> str:
-    head = "".join(f"<th>{name}</th>" for name in ("figure", "value", "bar", *ANCHORS, "definition"))
+def _figures(table: list[Row], other: Run | None) -> str:
+    """`other` adds a column: the same figures of that run."""
+    beside = [other.name] if other else []
+    names = ("figure", "value", *beside, "bar", *ANCHORS, "definition")
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     lines = []
     for row in table:
         mark = {True: "met", False: "missed", None: ""}[row.met]
         bar = f'<td class="{mark}">{html.escape(row.bar)} {mark}</td>'
         anchors = "".join(f"<td>{row.anchors.get(anchor, '')}</td>" for anchor in ANCHORS)
         words = f'<td class="words">{html.escape(row.definition)}</td>'
+        theirs = f"<td>{_figure_of(other, row.key)}</td>" if other else ""
         lines.append(
-            f"<tr><td>{html.escape(row.key)}</td><td><b>{row.value}</b></td>{bar}{anchors}{words}</tr>"
+            f"<tr><td>{html.escape(row.key)}</td><td><b>{row.value}</b></td>{theirs}{bar}{anchors}{words}</tr>"
         )
     return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
+
+
+def _figure_of(run: Run, key: str) -> str:
+    figures = run.metrics["best"]
+    return shown(key.split("/", 1)[1], figures[key]) if key in figures else ""
 
 
 def _lines(lines: list[str]) -> str:
