@@ -2,5 +2,6 @@
 
 from hmmtts.nn.hmm import HMM
 from hmmtts.nn.layer import HMMLayer
+from hmmtts.nn.mixture_hmm import GaussianHMM, MixtureHMM
 
-__all__ = ["HMM", "HMMLayer"]
+__all__ = ["HMM", "GaussianHMM", "HMMLayer", "MixtureHMM"]
