@@ -9,6 +9,7 @@ There is no duration model, no pitch model and no spectral error: one exact like
 """
 
 from collections.abc import Callable, Iterator
+from itertools import tee
 from typing import NamedTuple
 
 import torch
@@ -98,24 +99,28 @@ class Autoregressive(SpeechModel):
 
     @torch.no_grad()
     def stream(
-        self, ids: Int[Tensor, "s"], marks: Int[Tensor, "s"], speaker: int = 0, language: int = 0, rate: float = 1.0
+        self, ids: Int[Tensor, "s"], marks: Int[Tensor, "s"], speaker: int = 0, language: int = 0, rate: float = 1.0,
+        generator: torch.Generator | None = None,
     ) -> Iterator[Frame]:  # fmt: skip
-        """One utterance, each frame as soon as it is known: the same frames as `synthesize` gives."""
-        if self.flow is not None:
-            raise ValueError(
-                "decoder must be none to stream: the inverse flow hears hundreds of frames ahead; use synthesize"
-            )
+        """One utterance, frame by frame: the frames that `synthesize` gives, as soon as they are known.
+
+        With a flow that is `flow.reach` frames later, for so many have to be known on either side.
+        """
         symbols = torch.tensor([len(ids)], device=ids.device)
         voice = torch.tensor([[speaker], [language]], device=ids.device)
         cells = self.aligner.cells(ids[None], symbols, marks[None], voice[0], voice[1])
         per_symbol = self.aligner.states_per_symbol
-        keys = self.aligner.keys(ids[None], symbols, None)
+        keys = self.aligner.keys(ids[None], symbols, seed_from(generator))
         paces = torch.full(cells.shape[:2], rate).to(cells)
-        for step in steps(self.aligner.model, cells, symbols * per_symbol, keys, self.manner, paces):
+        made = steps(self.aligner.model, cells, symbols * per_symbol, keys, self.manner, paces)
+        events, sounds = tee(made)
+        mels = (step.mel[0] for step in sounds)
+        for step, mel in zip(
+            events, mels if self.flow is None else self.flow.inverse_stream(mels), strict=True
+        ):
             state = int(step.state)
-            yield Frame(
-                step.mel[0].float(), state // per_symbol, bool(step.entered) and state % per_symbol == 0
-            )
+            begins = bool(step.entered) and state % per_symbol == 0
+            yield Frame(mel.float(), state // per_symbol, begins)
 
     def hear(self, batch: Batch) -> Heard:
         """The mel itself, whatever the acoustic features are, or what the flow makes of it."""

@@ -51,6 +51,35 @@ def test_inverse_and_padding():
         torch.testing.assert_close(alone.log_determinant[0], log_determinant[i])
 
 
+@pytest.mark.parametrize("frames", [1, 2, 19, 60, 61])
+def test_inverse_as_a_stream_is_the_inverse_and_keeps_its_distance(frames):
+    flow = scattered()
+    assert flow.reach == 2 * 2 * 2 * 2  # two blocks of two layers that hear two pairs on either side
+    z = torch.randn(1, frames, BINS).double()
+    given = []
+
+    def coming():
+        for frame in z[0]:
+            given.append(frame)
+            yield frame
+
+    got = []
+    for frame in flow.inverse_stream(coming(), chunk=4):
+        got.append(frame)
+        behind = len(given) - len(got)
+        assert behind < flow.reach + 4
+    torch.testing.assert_close(torch.stack(got), flow.inverse(z, torch.tensor([frames]))[0])
+
+
+def test_a_frame_further_than_the_reach_changes_nothing():
+    flow, z = scattered(), torch.randn(1, 60, BINS).double()
+    other = z.clone()
+    other[0, 40:] += 1
+    apart = (flow.inverse(z, torch.tensor([60])) - flow.inverse(other, torch.tensor([60])))[0].abs().amax(1)
+    assert (apart[: 40 - flow.reach] == 0).all()
+    assert apart[40 - flow.reach : 40].max() > 0
+
+
 def test_first_batch_comes_out_normal():
     torch.manual_seed(0)
     flow, frames = Flow(BINS, blocks=3, width=6, layers=2), torch.tensor([30, 21, 17])

@@ -4,6 +4,7 @@ The layers are Glow-TTS's (arXiv 2005.11129). b utterances, t frames, m mel bins
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -40,6 +41,7 @@ class Flow(nn.Module):
             coupling = Coupling(2 * bins, width, kernel, layers, dropout)
             self.blocks.extend([ActNorm(2 * bins), GroupedMix(2 * bins, groups), coupling])
         self.single = ActNorm(bins)
+        self.reach = 2 * blocks * layers * (kernel // 2)  # frames on either side that a frame depends on
 
     def forward(self, x: Float[Tensor, "b t m"], frames: Int[Tensor, "b"]) -> Mapped:
         real = mask(frames, x.shape[1])
@@ -63,6 +65,34 @@ class Flow(nn.Module):
             assert isinstance(block, Invertible)
             pairs = block.inverse(pairs, present)
         return torch.where(paired[..., None], _unsqueeze(pairs, z.shape[1]), self.single.inverse(z, last))
+
+    def inverse_stream(
+        self, z: Iterable[Float[Tensor, "m"]], chunk: int = 64
+    ) -> Iterator[Float[Tensor, "m"]]:
+        """`inverse` of one utterance while it comes: the same frames, `reach` to `reach + chunk` frames behind.
+
+        Every `chunk` frames a stretch that holds their whole surroundings is inverted: a larger chunk costs less and
+        comes later.
+        """
+        if chunk < 2 or chunk % 2:
+            raise ValueError(
+                f"chunk must be even, for frames are taken in pairs, and at least 2, got {chunk}"
+            )
+        kept: list[Tensor] = []
+        before = 0  # of the frames kept, those that have been given out
+        for frame in z:
+            kept.append(frame)
+            if len(kept) == before + chunk + self.reach:
+                yield from self._one(kept)[before : before + chunk]
+                before += chunk
+                kept = kept[max(0, before - self.reach) :]
+                before = min(before, self.reach)
+        if kept:
+            yield from self._one(kept)[before:]
+
+    def _one(self, z: list[Float[Tensor, "m"]]) -> Float[Tensor, "t m"]:
+        whole = torch.stack(z)[None]
+        return self.inverse(whole, torch.tensor([len(z)], device=whole.device))[0]
 
 
 class Invertible(nn.Module, ABC):
