@@ -108,7 +108,9 @@ def cause(ranks: list[Rank], timeout: float) -> BaseException:
         return RankFailure(_of_dead(died[0]), 1)
     if reports:
         first = min(reports, key=lambda number: reports[number].when)
-        return RankFailure(_of_report(first, reports[first]), reports[first].exit_code)
+        agreed = sum(report.message == reports[first].message for report in reports.values()) > 1
+        words = reports[first].message if agreed else _of_report(first, reports[first])
+        return RankFailure(words, reports[first].exit_code)
     failed = next(one for one in ranks if one.code)
     return RankFailure(
         f"rank {failed.number} failed first, at {failed.doing}: exit code {failed.code}{_log(failed)}", 1

@@ -1,0 +1,99 @@
+"""R16 to R18: real faults in one of two real processes. The whole job ends in time, says first why, and leaves nobody."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from hmmtts.build import checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT = 8  # of the process group, in seconds
+
+
+def run(folder: Path, fault: str = "", rank: int = 1, poisoned: tuple[int, ...] = ()) -> subprocess.Popen:
+    job = {
+        "run": {"dir": str(folder / "run")},
+        "trainer": {
+            "devices": 2,
+            "num_nodes": 1,
+            "strategy": {"timeout": {"_target_": "datetime.timedelta", "seconds": TIMEOUT}},
+        },
+        "fault": fault,
+        "rank": rank,
+        "poisoned": poisoned,
+    }
+    (folder / "job.json").write_text(json.dumps(job))
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.training.watched", str(folder / "job.json")],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "HMMTTS_TEST_RANKS": str(folder)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def alive(folder: Path) -> list[str]:
+    """Processes of this test's job that still live."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (place / "environ").read_bytes()
+            state = (place / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if f"HMMTTS_TEST_RANKS={folder}".encode() in environment and state != "Z":
+            found.append((place / "cmdline").read_text().replace("\0", " "))
+    return found
+
+
+def told(stderr: str) -> list[str]:
+    return [line for line in stderr.splitlines() if line.startswith("train: ")]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("fault", "rank", "first"),
+    [
+        ("KILL", 1, "rank 1 failed first, at step 3: ended by SIGKILL; if nobody killed it, the kernel did"),
+        ("KILL", 0, "rank 0 failed first, at step 3: ended by SIGKILL; if nobody killed it, the kernel did"),
+        ("abort", 1, "rank 1 failed first, at step 3: ended by SIGABRT"),
+        ("raise", 1, "rank 1 failed first: RuntimeError: the third step went wrong"),
+        ("STOP", 0, f"rank 0 is stopped (SIGSTOP) at step 3: the others waited {TIMEOUT} s for it"),
+        ("sleep", 1, f"rank 1 hangs at step 3: the others waited {TIMEOUT} s for it"),
+    ],
+)
+def test_a_dead_or_stuck_rank_ends_the_job_with_its_cause_first(fault, rank, first, tmp_path: Path):
+    process = run(tmp_path, fault, rank)
+    _, stderr = process.communicate(timeout=100)
+    assert process.returncode == 1
+    errors = [line for line in stderr.splitlines() if "rror" in line or line.startswith("train: ")]
+    assert errors[0].startswith(f"train: {first}"), stderr
+    assert alive(tmp_path) == []
+    last = checkpoint.load(tmp_path / "run/checkpoints/last.ckpt")
+    assert last["hmmtts"]["step"] == 2
+
+
+@pytest.mark.process
+def test_a_loss_that_is_not_finite_on_one_rank_is_skipped_by_both(tmp_path: Path):
+    """In step 2 once, and from step 4 on until the run stops: exit 5, and the last checkpoint is a good one."""
+    process = run(tmp_path, poisoned=(2, 4, 5, 6))
+    _, stderr = process.communicate(timeout=100)
+    assert process.returncode == 5
+    assert (
+        "step 2: non-finite loss on rank 1, utterances u3; update skipped (1 of 2 allowed in a row)" in stderr
+    )
+    assert [line for line in stderr.splitlines() if line.startswith("train: ")] == [
+        "train: step 6: non-finite loss on rank 1, utterances u11; update skipped (3 of 2 allowed in a row): stopping; "
+        f"lower optim.optimizer.lr, or see the batches kept in {tmp_path}/run/faults"
+    ]
+    last = checkpoint.load(tmp_path / "run/checkpoints/last.ckpt")
+    assert all(torch.isfinite(value).all() for value in last["state_dict"].values())
+    dumped = sorted(path.name for path in (tmp_path / "run/faults").iterdir())
+    assert dumped == [f"nonfinite-step={step}-rank=1.pt" for step in (2, 4, 5, 6)]
+    assert torch.load(tmp_path / "run/faults" / dumped[0], weights_only=True)["batch"][0] == ["u3"]
+    assert alive(tmp_path) == []
