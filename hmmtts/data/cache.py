@@ -57,7 +57,7 @@ class FeatureCache:
         """The features, and why they had to be computed."""
         if self.folder is None:
             return Fetched(self.compute(utterance), NEW)
-        path, content = self.path(utterance), content_digest(utterance.audio)
+        path, content = self.path(utterance), self.content(utterance)
         miss = NEW
         if path.is_file():
             try:
@@ -85,6 +85,10 @@ class FeatureCache:
             return self.features(wave, rate)
         except ValueError as error:
             raise ValueError(f"{utterance.where}: {error}") from error
+
+    def content(self, utterance: Utterance) -> bytes:
+        """What an entry must have been computed from."""
+        return content_digest(utterance.audio)
 
     def path(self, utterance: Utterance) -> Path:
         """Where the entry of an utterance lies."""

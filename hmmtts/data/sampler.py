@@ -96,13 +96,7 @@ class Epochs:
 
     def shuffled(self, seed: int, epoch: int, window: int = 0) -> list[list[int]]:
         """The same number of batches, drawn anew: utterances change places within their bucket, batches everywhere."""
-        random = np.random.default_rng([seed, epoch, window])
-        batches = [
-            batch
-            for members, size in self.buckets
-            for batch in _cut(random.permutation(members).tolist(), size)
-        ]
-        return [batches[place] for place in random.permutation(len(batches))]
+        return drawn(self.buckets, np.random.default_rng([seed, epoch, window]))
 
     def share(self, batches: list[list[int]], rank: int, epoch: int | None) -> list[list[Draw]]:
         """What of the batches one rank draws."""
@@ -112,6 +106,13 @@ class Epochs:
         draws = [[Draw(self.utterances[index], epoch) for index in batch] for batch in batches]
         draws += [[draw._replace(counted=False) for draw in batch] for batch in draws[:1]] * missing
         return draws[rank :: self.world_size]
+
+
+def drawn(buckets: Sequence[Bucket], random: np.random.Generator) -> list[list[int]]:
+    batches = [
+        batch for members, size in buckets for batch in _cut(random.permutation(members).tolist(), size)
+    ]
+    return [batches[place] for place in random.permutation(len(batches))]
 
 
 def _cut(members: list[int], size: int) -> list[list[int]]:
