@@ -1,11 +1,10 @@
-"""A training step of the neural HMM beside the per-frame loop of its public implementations, and how fast it speaks.
+"""A training step of the neural HMM beside the per-frame loop of its public implementations; then how fast it speaks.
 
 A step is forward, backward and Adam, of the HMM at its published size; the text's encoder, the same for all, is left
 out. Every contender runs on one thread in a process of its own, whose peak memory is counted whole. Seconds are of the
 processor: on a busy machine they say what a free one would take. b utterances, t frames, n states.
 """
 
-import multiprocessing
 import resource
 import sys
 import tempfile
@@ -17,33 +16,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hmmtts.bench import neural_hmm_speech
+from hmmtts.bench.neural_hmm_sizes import BINS, PUBLISHED, TINY, Work, apart
 from hmmtts.bench.peers import neural_hmm_loop
 from hmmtts.bench.record import Record
 from hmmtts.nn.neural_hmm import NeuralHMM
-from hmmtts.nn.neural_hmm.speech import Manner, steps
 
 THRESHOLDS = (0.0, 1e-4, 1e-3, 1e-2)
 FASTER, SMALLER = 15, 4  # the bars: times the loop's step and peak
-FRAME = 256 / 22050  # seconds
-
-
-class Work(NamedTuple):
-    b: int
-    t: int
-    n: int
-    memory: int
-    hidden: int
-    cell: int
-    prenet: int
-
-    @property
-    def name(self) -> str:
-        return f"b{self.b}_t{self.t}_n{self.n}"
-
-
-PUBLISHED = Work(8, 600, 200, 1024, 1024, 512, 256)
-TINY = Work(2, 40, 12, 16, 16, 8, 8)
-BINS = 80
 
 
 class Contender(NamedTuple):
@@ -95,17 +75,7 @@ def run(quick: bool, loop: bool, progress: Callable[[str], None]) -> Iterator[Re
     flat = apart(measure, FLAT, work, "")
     yield Record(f"neural_hmm_step_flat_start_{work.name}", "ours", flat.seconds, "s", 1.0)
     progress("speech")
-    spoken = apart(speak, work)
-    yield Record(
-        "neural_hmm_speech", "ours", spoken.per_second, "s per s of speech", 1.0, bar=None if quick else 1.0
-    )
-    yield Record("neural_hmm_first_frame", "ours", spoken.first_ms, "ms", 1.0)
-
-
-def apart(call: Callable, *arguments: object):
-    """In a process of its own."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(call, arguments)
+    yield from neural_hmm_speech.run(work, quick)
 
 
 def has_bf16() -> bool:
@@ -179,27 +149,3 @@ def _short(given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 def peak_mib() -> float:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
-
-
-class Speech(NamedTuple):
-    per_second: float  # seconds of work for a second of speech
-    first_ms: float  # until the first frame
-
-
-@torch.inference_mode()
-def speak(work: Work) -> Speech:
-    """One utterance of all the states, frame by frame."""
-    torch.set_num_threads(1)
-    model, (cells, *_) = model_of(work, flat=True), batch_of(work)
-    one, states = cells[:1], torch.tensor([work.n])
-    next(steps(model, one[:, :2], states.clamp(max=2), [0], Manner()))
-    best = Speech(float("inf"), float("inf"))
-    for _ in range(3):
-        start = time.process_time()
-        stream = steps(model, one, states, [0], Manner())
-        next(stream)
-        first = time.process_time() - start
-        frames = 1 + sum(1 for _ in stream)
-        spent = (time.process_time() - start) / (frames * FRAME)
-        best = Speech(min(best.per_second, spent), min(best.first_ms, 1e3 * first))
-    return best
