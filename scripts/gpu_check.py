@@ -1,10 +1,11 @@
-"""Check the Triton kernels on this machine's GPU against the reference, and time them.
+"""Check the Triton kernels on this machine's GPU against the reference, and time them and the neural HMM's step.
 
     python scripts/gpu_check.py                 exit code 0: right; 1: wrong; 3: there is no GPU
     python scripts/gpu_check.py --interpret     the same on small shapes by Triton's interpreter, without a GPU
     python scripts/gpu_check.py --compile       compile every kernel for Turing, Ampere and Hopper, without a GPU
 
-Two to three minutes on a GPU, most of them spent by the reference. The tables belong into docs/performance.md.
+A few minutes on a GPU, most of them spent by the reference. The tables belong into docs/performance.md, that of the
+neural HMM into docs/neural_hmm.md.
 """
 
 import argparse
@@ -38,6 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from hmmtts.bench import gpu_neural_hmm
     from hmmtts.bench.gpu import REAL, TINY, Check, parity, speed, versions
     from hmmtts.bench.record import table
 
@@ -65,6 +67,12 @@ def main(argv: list[str] | None = None) -> int:
         table(
             speed(sizes, device),
             "ratio = time / ours; reference: plain torch on the device; cpu: the numba kernels on the host",
+        )
+    )
+    console.print(
+        table(
+            gpu_neural_hmm.run(device, quick=interpret),
+            "neural HMM, a training step of the published size: ratio = contender / ours",
         )
     )
     return 1 if failed else 0

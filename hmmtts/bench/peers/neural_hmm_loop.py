@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 from hmmtts.hmm import LeftToRight, left_to_right_from_logits
 from hmmtts.nn.neural_hmm import NeuralHMM
-from hmmtts.nn.neural_hmm.outputs import law, log_density
+from hmmtts.nn.neural_hmm.outputs import exact, law, log_density
 
 
 def log_likelihood(
@@ -18,13 +18,15 @@ def log_likelihood(
     frames: Int[Tensor, "b"],
     states: Int[Tensor, "b"],
 ) -> Float[Tensor, "b"]:
-    """In the same parameters as ours, with the dropout off."""
-    memory, last, every = model.memory, states - 1, torch.arange(len(x))
+    """In the same parameters as ours, with the dropout off. Under autocast densities and recursion stay exact."""
+    memory, last, every = model.memory, states - 1, torch.arange(len(x), device=x.device)
+    n = torch.arange(cells.shape[1], device=x.device)
 
     def step(before: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, ...]:
         for layer in memory.layers:
             before = torch.relu(layer(before))
-        h, c = torch.lstm_cell(before, (h, c), *memory.lstm.parameters())
+        with torch.autocast(x.device.type, enabled=False):
+            h, c = torch.lstm_cell(exact(before), (h, c), *memory.lstm.parameters())
         pair = torch.cat([h[:, None].expand(-1, cells.shape[1], -1), cells], 2)
         return h, c, model.outputs.last(torch.relu(model.outputs.first(pair)))
 
@@ -35,10 +37,10 @@ def log_likelihood(
     arcs: LeftToRight
     for t in range(x.shape[1]):
         h, c, out = checkpoint(step, before, h, c, use_reentrant=False)
-        found = law(out, model.outputs.floor)
+        found = law(exact(out), model.outputs.floor)
         log_obs = log_density(x[:, t, None], found)
         if t == 0:
-            alpha = torch.where(torch.arange(cells.shape[1]) == 0, log_obs, alpha)
+            alpha = torch.where(n == 0, log_obs, alpha)
         else:
             moved = torch.cat([alpha.new_full((len(x), 1), IMPOSSIBLE), (alpha + arcs.move)[:, :-1]], 1)
             alpha = log_obs + torch.logaddexp(alpha + arcs.stay, moved)
