@@ -10,6 +10,7 @@ from hmmtts import hmm
 from hmmtts.batch import Alignment
 from hmmtts.hmm import LeftToRight
 from hmmtts.nn.emissions import Emission
+from hmmtts.nn.recompute import called
 from hmmtts.nn.states import States
 from hmmtts.nn.transitions import Transitions
 
@@ -46,6 +47,8 @@ class HMMLayer(nn.Module):
     precision would be off by whole frames.
     """
 
+    recompute = False  # the emissions' activations: hmmtts.training.memory
+
     def __init__(self, states: States, emission: Emission, transitions: Transitions) -> None:
         super().__init__()
         self.states, self.emission, self.transitions = states, emission, transitions
@@ -59,7 +62,7 @@ class HMMLayer(nn.Module):
     ) -> Trellis:
         with torch.autocast(h.device.type, enabled=False):
             cells = self.states(h.float())
-            log_obs = self.emission(cells, acoustic.float())
+            log_obs = called(self.emission, cells, acoustic.float(), recompute=self.recompute)
             return Trellis(cells, log_obs, self.transitions(cells), frames, symbols * self.states.count)
 
     def align(self, trellis: Trellis) -> Alignment:

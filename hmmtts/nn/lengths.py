@@ -16,12 +16,12 @@ class Mean(NamedTuple):
     """A mean not yet divided, so that those of several batches or processes join into that of all their data."""
 
     total: Float[Tensor, ""]
-    count: Int[Tensor, ""]
+    number: Int[Tensor, ""]
 
     @property
     def value(self) -> Float[Tensor, ""]:
         """0 where nothing was counted."""
-        return (self.total / self.count.clamp(min=1)).float()
+        return (self.total / self.number.clamp(min=1)).float()
 
 
 def mean(values: Float[Tensor, "b s"], real: Bool[Tensor, "b s"]) -> Mean:

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from hmmtts.nn.layers import ConvBlock
 from hmmtts.nn.lengths import Mean, mask, mean
+from hmmtts.nn.recompute import Stack
 
 
 class Contour(NamedTuple):
@@ -32,7 +33,7 @@ class Pitch(nn.Module):
         if not 0 < lowest < highest:
             raise ValueError(f"lowest must lie between 0 and highest, got {lowest} and {highest}")
         self.lowest, self.span = lowest, math.log2(highest / lowest)
-        self.blocks = nn.ModuleList(ConvBlock(width, kernel, 2**i, dropout) for i in range(layers))
+        self.blocks = Stack(ConvBlock(width, kernel, 2**i, dropout) for i in range(layers))
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, 2)
         self.centres = nn.Buffer(torch.linspace(0, self.span, bumps), persistent=False)
@@ -40,8 +41,7 @@ class Pitch(nn.Module):
 
     def forward(self, x: Float[Tensor, "b t d"], frames: Int[Tensor, "b"]) -> Contour:
         real = mask(frames, x.shape[1])
-        for block in self.blocks:
-            x = block(x, real)
+        x = self.blocks(x, real)
         octaves, voicing = self.out(self.norm(x)).float().unbind(-1)
         return Contour(octaves + self.span / 3, voicing)
 

@@ -86,7 +86,7 @@ def checked(cfg: DictConfig) -> dict:
 
 # What needs nothing that only the data knows: made once in advance, so that a value that cannot work is refused now.
 MADE_FROM_CONFIG = (
-    "text", "features", "data", "encoder", "aligner", "duration", "pitch", "decoder", "optim", "callbacks", "metrics"
+    "text", "features", "data", "encoder", "aligner", "duration", "pitch", "decoder", "optim", "callbacks", "metrics", "memory"
 )  # fmt: skip
 
 
@@ -113,6 +113,15 @@ def check_parts(where: str, node: Any) -> None:
     except InstantiationException as error:
         cause = error.__cause__ or error
         raise ConfigError(f"{where}: {cause}") from error
+
+
+def difference(before: Any, now: Any, where: str) -> Iterator[str]:
+    """What differs between two configs, value by value."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            yield from difference(before.get(key), now.get(key), f"{where}.{key}")
+    elif before != now:
+        yield f"{where} was {before!r}, is {now!r}"
 
 
 def look_up(config: dict, key: str) -> Any:

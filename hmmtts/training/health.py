@@ -29,7 +29,7 @@ class Health(NamedTuple):
     def of(cls, means: Mapping[str, Mean]) -> "Health":
         return cls(
             **{
-                name: float(mean.total) / n if (n := int(mean.count)) else math.nan
+                name: float(mean.total) / n if (n := int(mean.number)) else math.nan
                 for name, mean in means.items()
             }
         )

@@ -21,6 +21,7 @@ from hmmtts.training import console, launch
 from hmmtts.training.callbacks.position import Position
 from hmmtts.training.callbacks.pulse import Pulse
 from hmmtts.training.checkpoint_io import AtomicCheckpointIO
+from hmmtts.training.config import difference
 from hmmtts.training.data import SpeechData, dataset_of, read_splits, seconds
 from hmmtts.training.evaluate import define_all, evaluate
 from hmmtts.training.faults import ConfigError, DataError, Interrupted
@@ -34,19 +35,23 @@ from hmmtts.training.task import Task
 
 log = logging.getLogger(__name__)
 
-# What two lives of one run may differ in. Anything else would make another model, or another order of its data.
+# What two lives of one run may differ in: none of it changes what is computed.
 MAY_CHANGE = (
     "bars",
     "callbacks",
     "debug",
     "logger",
+    "memory",
     "metrics",
     "objective",
     "resume",
     "run",
+    "resume_allow",
     "threads",
     "trainer",
 )
+# What they may differ in only if resume_allow names it: the run then ends elsewhere than it would have.
+WITH_CONSENT = ("data", "data_dir", "loss", "optim", "prepare", "requires", "seed", "vocoder")
 
 
 def run(config: dict) -> dict:
@@ -136,17 +141,25 @@ def _refuse_another_config(config: dict, start: Start) -> None:
     """A resumed run goes on with the model and the data that it began with, or says what differs."""
     if start.checkpoint is None:
         return
+    allowed = config.get("resume_allow") or []
+    unknown = [name for name in allowed if name not in WITH_CONSENT]
+    if unknown:
+        raise ConfigError(f"resume_allow must be of {', '.join(WITH_CONSENT)}, got {', '.join(unknown)}")
     before = checkpoint.header(start.checkpoint)["config"]
-    changed = sorted(
-        f"{key} was {before.get(key)!r}, is {config.get(key)!r}"
-        for key in before.keys() | config.keys()
-        if before.get(key) != config.get(key) and key not in MAY_CHANGE
-    )
-    if changed:
-        raise ConfigError(
-            f"{start.checkpoint} was trained with another config: {'; '.join(changed)}. Choose another run.name=..., "
-            "or take the changes back"
+    differing = [key for key in sorted(before.keys() | config.keys()) if before.get(key) != config.get(key)]
+    refused = [key for key in differing if key not in (*MAY_CHANGE, *allowed)]
+    if refused:
+        told = "; ".join(
+            line for key in refused for line in difference(before.get(key), config.get(key), key)
         )
+        mend = "choose another run.name=..., or take the changes back"
+        if set(refused) <= set(WITH_CONSENT):
+            mend += f"; to go on with them all the same: ++resume_allow=[{','.join({*refused, *allowed})}]"
+        raise ConfigError(f"{start.checkpoint} was trained with another config: {told}. What to do: {mend}")
+    for key in differing:
+        if key in allowed:
+            for line in difference(before.get(key), config.get(key), key):
+                log.warning("resumed with another config, as resume_allow says: %s", line)
 
 
 def _voice_and_data(config: dict, start: Start) -> tuple[Bundle, SpeechData]:
@@ -170,6 +183,7 @@ def _voice_and_data(config: dict, start: Start) -> tuple[Bundle, SpeechData]:
     except ValueError as error:
         raise DataError(str(error)) from error
     log.info("%s", "; ".join(f"{split}: {_size(utterances)}" for split, utterances in splits.items()))
+    objects.make(config["memory"]).apply(model)
     dataset = dataset_of(loading, features, frontend, facts, config["seed"])
     bundle = Bundle(model, facts, features, frontend, objects.vocoder(config, features), config, start.step)
     return bundle, SpeechData(splits, dataset, loading, config["seed"], start.batches)

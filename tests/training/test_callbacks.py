@@ -76,7 +76,7 @@ class Poisoned(ToyModel):
         if self.training:
             self.count += 1
             if self.count in self.bad:
-                means["mel"] = Mean(means["mel"].total * float("nan"), means["mel"].count)
+                means["mel"] = Mean(means["mel"].total * float("nan"), means["mel"].number)
         return means
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from hmmtts.nn.decoders.base import Decoder
 from hmmtts.nn.layers import ConvBlock
 from hmmtts.nn.lengths import mask
+from hmmtts.nn.recompute import Stack
 
 
 class Conv(Decoder):
@@ -20,12 +21,11 @@ class Conv(Decoder):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(ConvBlock(width, kernel, dilation, dropout) for dilation in dilations)
+        self.blocks = Stack(ConvBlock(width, kernel, dilation, dropout) for dilation in dilations)
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, bins)
 
     def forward(self, x: Float[Tensor, "b t d"], frames: Int[Tensor, "b"]) -> Float[Tensor, "b t m"]:
         real = mask(frames, x.shape[1])
-        for block in self.blocks:
-            x = block(x, real)
+        x = self.blocks(x, real)
         return self.out(self.norm(x))

@@ -13,6 +13,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from hmmtts.nn.lengths import mask
+from hmmtts.nn.recompute import Stack, called
 
 
 class Mapped(NamedTuple):
@@ -36,7 +37,7 @@ class Flow(nn.Module):
             raise ValueError(
                 f"bins must be even: a pair of frames is cut in halves of whole groups; got {bins}"
             )
-        self.blocks = nn.ModuleList()
+        self.blocks = Stack()
         for _ in range(blocks):
             coupling = Coupling(2 * bins, width, kernel, layers, dropout)
             self.blocks.extend([ActNorm(2 * bins), GroupedMix(2 * bins, groups), coupling])
@@ -52,7 +53,7 @@ class Flow(nn.Module):
         pairs = _squeeze(x)
         present = mask(frames // 2, pairs.shape[1])
         for block in self.blocks:
-            pairs, log_determinant = block(pairs, present)
+            pairs, log_determinant = called(block, pairs, present, recompute=self.blocks.recompute)
             total = total + log_determinant
         return Mapped(torch.where(paired[..., None], _unsqueeze(pairs, x.shape[1]), y), total)
 

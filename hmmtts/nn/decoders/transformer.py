@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from hmmtts.nn.decoders.base import Decoder
 from hmmtts.nn.layers import TransformerBlock, sinusoids
 from hmmtts.nn.lengths import mask
+from hmmtts.nn.recompute import Stack
 
 
 class Transformer(Decoder):
@@ -15,13 +16,12 @@ class Transformer(Decoder):
     ) -> None:
         super().__init__()
         self.width = width
-        self.blocks = nn.ModuleList(TransformerBlock(width, heads, kernel, dropout) for _ in range(layers))
+        self.blocks = Stack(TransformerBlock(width, heads, kernel, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, bins)
 
     def forward(self, x: Float[Tensor, "b t d"], frames: Int[Tensor, "b"]) -> Float[Tensor, "b t m"]:
         real = mask(frames, x.shape[1])
         x = x + sinusoids(torch.arange(x.shape[1], device=x.device, dtype=x.dtype), self.width)
-        for block in self.blocks:
-            x = block(x, real)
+        x = self.blocks(x, real)
         return self.out(self.norm(x))

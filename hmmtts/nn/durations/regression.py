@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hmmtts.nn.durations.base import Duration, Spoken
 from hmmtts.nn.layers import ConvBlock
 from hmmtts.nn.lengths import Mean, mask, mean
+from hmmtts.nn.recompute import Stack
 
 
 class Regression(Duration):
@@ -33,7 +34,7 @@ class Regression(Duration):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(ConvBlock(width, kernel, dropout=dropout) for _ in range(layers))
+        self.blocks = Stack(ConvBlock(width, kernel, dropout=dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, 1 + states_per_symbol)
         nn.init.zeros_(self.out.weight)
@@ -45,8 +46,7 @@ class Regression(Duration):
     ) -> tuple[Float[Tensor, "b s"], Float[Tensor, "b s k"]]:
         """Logarithm of the seconds, and logarithms of the shares."""
         real = mask(symbols, h.shape[1])
-        for block in self.blocks:
-            h = block(h, real)
+        h = self.blocks(h, real)
         log_seconds, shares = self.out(self.norm(h)).float().split([1, self.out.out_features - 1], -1)
         return log_seconds.squeeze(-1), shares.log_softmax(-1)
 

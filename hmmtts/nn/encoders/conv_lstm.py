@@ -7,6 +7,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from hmmtts.nn.encoders.base import Encoder
 from hmmtts.nn.layers import ConvBlock
 from hmmtts.nn.lengths import mask
+from hmmtts.nn.recompute import Stack
 
 
 class ConvLSTM(Encoder):
@@ -17,15 +18,14 @@ class ConvLSTM(Encoder):
         if width % 2:
             raise ValueError(f"width must be even: half for each direction of the LSTM; got {width}")
         self.width = width
-        self.blocks = nn.ModuleList(ConvBlock(width, kernel, dropout=dropout) for _ in range(layers))
+        self.blocks = Stack(ConvBlock(width, kernel, dropout=dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.lstm = nn.LSTM(width, width // 2, batch_first=True, bidirectional=True)
 
     def forward(self, x: Float[Tensor, "b s d"], symbols: Int[Tensor, "b"]) -> Float[Tensor, "b s d"]:
         size = x.shape[1]
         real = mask(symbols, size)
-        for block in self.blocks:
-            x = block(x, real)
+        x = self.blocks(x, real)
         # Packed, so that the backward direction begins at each utterance's own last symbol.
         packed = pack_padded_sequence(self.norm(x), symbols.cpu(), batch_first=True, enforce_sorted=False)
         y, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=size)

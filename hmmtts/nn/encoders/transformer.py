@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from hmmtts.nn.encoders.base import Encoder
 from hmmtts.nn.layers import TransformerBlock, sinusoids
 from hmmtts.nn.lengths import mask
+from hmmtts.nn.recompute import Stack
 
 
 class Transformer(Encoder):
@@ -15,13 +16,12 @@ class Transformer(Encoder):
     ) -> None:
         super().__init__()
         self.width = width
-        self.blocks = nn.ModuleList(TransformerBlock(width, heads, kernel, dropout) for _ in range(layers))
+        self.blocks = Stack(TransformerBlock(width, heads, kernel, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Float[Tensor, "b s d"], symbols: Int[Tensor, "b"]) -> Float[Tensor, "b s d"]:
         size = x.shape[1]
         real = mask(symbols, size)
         x = x + sinusoids(torch.arange(size, device=x.device, dtype=x.dtype), self.width)
-        for block in self.blocks:
-            x = block(x, real)
+        x = self.blocks(x, real)
         return self.norm(x)

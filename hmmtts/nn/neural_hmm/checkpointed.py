@@ -1,4 +1,4 @@
-"""log p(x | text) by plain autograd: emissions in chunks of frames, computed again in the backward pass.
+"""log p(x | text) by plain autograd: emissions in chunks of frames, kept or computed again in the backward pass.
 
 The exact gradient, about three times slower than the posterior-weighted one; nothing here knows an equation for it.
 b utterances, t frames, n states.
@@ -16,7 +16,12 @@ from hmmtts.nn.neural_hmm.posterior_backward import Net
 
 
 def log_likelihood(
-    net: Net, frames: Int[Tensor, "b"], states: Int[Tensor, "b"], floor: float, chunk: int = 16
+    net: Net,
+    frames: Int[Tensor, "b"],
+    states: Int[Tensor, "b"],
+    floor: float,
+    chunk: int = 16,
+    recompute: bool = True,
 ) -> Float[Tensor, "b"]:
     size, most = net.x.shape[1], net.of_cells.shape[1]
     parts = []
@@ -29,7 +34,7 @@ def log_likelihood(
             net.of_frames[:, start:end], net.of_cells[:, low:high], net.weight, net.bias, net.x[:, start:end]
         )
         # use_reentrant=True fails under data-parallel training: it marks a parameter ready twice.
-        found = checkpoint(_scores, *some, floor, use_reentrant=False)
+        found = checkpoint(_scores, *some, floor, use_reentrant=False) if recompute else _scores(*some, floor)
         parts.append([pad(part, (low, most - high)) for part in found])
     log_obs, leave = (torch.cat(column, 1) for column in zip(*parts, strict=True))
     return hmm.log_likelihood(log_obs, hmm.left_to_right_from_logits(leave), frames, states)

@@ -22,7 +22,7 @@ class NeuralHMM(nn.Module):
     frame t to t + 1, in training and in synthesis alike; every state emits a frame at least.
 
     `backward` says how the gradient is found: "posterior" passes through the pairs of frame and state whose
-    posterior exceeds `threshold` (0: exact), "checkpoint" is exact and leaves all to autograd.
+    posterior exceeds `threshold` (0: exact), "checkpoint" is exact and leaves all to autograd, and so does "autograd", which keeps every activation.
 
     In the first `patience` batches of training the past frames are not heard.
     """
@@ -37,13 +37,13 @@ class NeuralHMM(nn.Module):
         dropout: float = 0.5,
         floor: float = 0.01,
         frames_per_state: float = 7.0,
-        backward: Literal["posterior", "checkpoint"] = "posterior",
+        backward: Literal["posterior", "checkpoint", "autograd"] = "posterior",
         threshold: float = 1e-6,
         patience: int = 0,
     ) -> None:
         super().__init__()
-        if backward not in ("posterior", "checkpoint"):
-            raise ValueError(f"backward must be posterior or checkpoint, got {backward!r}")
+        if backward not in ("posterior", "checkpoint", "autograd"):
+            raise ValueError(f"backward must be posterior, checkpoint or autograd, got {backward!r}")
         if not 0 <= threshold < 1:
             raise ValueError(
                 f"threshold must be at least 0 and less than 1, got {threshold}: it is a probability"
@@ -65,8 +65,9 @@ class NeuralHMM(nn.Module):
         """log p(x | cells) in nats, float64. Without `kept` the prenet's dropout is drawn anew."""
         net = self.net(cells, x, frames, states, kept)
         frames, states = frames.to(x.device), states.to(x.device)
-        if self.backward == "checkpoint":
-            return checkpointed.log_likelihood(net, frames, states, self.outputs.floor)
+        if self.backward != "posterior":
+            again = self.backward == "checkpoint"
+            return checkpointed.log_likelihood(net, frames, states, self.outputs.floor, recompute=again)
         return posterior_backward.log_likelihood(net, frames, states, self.outputs.floor, self.threshold)
 
     log_likelihood = forward
