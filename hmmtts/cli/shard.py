@@ -18,7 +18,7 @@ def run(
 ) -> None:
     """Write a prepared corpus as lhotse Shar, with an index of checksums.
 
-    Example: hmmtts shard recipe=ljspeech --out /big/ljspeech; then train with recipe=shards prepare.source=/big/ljspeech
+    Example: hmmtts shard recipe=ljspeech --out /big/ljspeech; then train with recipe=shards data_dir=/big/ljspeech
     """
     from hmmtts.data import shards
     from hmmtts.data.corpus import PREPARED, RECIPE
@@ -27,4 +27,4 @@ def run(
     index = shards.write(folder, out, per_shard, seed)
     size = sum(shard.size for shard in index.shards.values())
     print(f"{out}: {len(index.shards)} shards, {size / 1e6:.0f} MB")
-    print(f"train with: python train.py recipe=shards prepare.source={out} run.name=NAME")
+    print(f"train with: python train.py recipe=shards data_dir={out} run.name=NAME")

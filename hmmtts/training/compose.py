@@ -17,6 +17,7 @@ from hmmtts.training.config import checked
 from hmmtts.training.faults import ConfigError, Interrupted, RankFailure, exit_code
 from hmmtts.training.rank import report
 from hmmtts.training.resolvers import register_resolvers
+from hmmtts.training.signals import leave_on_signals
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +71,7 @@ def execute(cfg: DictConfig) -> float | None:
                 "hydra/launcher=slurm submits only with -m: python train.py -m hydra/launcher=slurm ..."
             )
         slurm.check_processes(config["trainer"])
-        if config["run"]["requeue"]:
-            slurm.leave_on_signal()
+        leave_on_signals()
 
         from hmmtts.training.run import run  # heavy: a wrong config is told at once
 
@@ -86,6 +86,7 @@ def execute(cfg: DictConfig) -> float | None:
         print(f"train: {error}", file=sys.stderr)
         if isinstance(error, Interrupted) and config["run"]["requeue"]:
             slurm.requeue(error)
+        slurm.let_the_others_end(code)
         sys.exit(code)
     return results["best"].get(config["objective"])
 

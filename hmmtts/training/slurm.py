@@ -14,7 +14,6 @@ import time
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from hydra.experimental.callback import Callback
@@ -23,6 +22,8 @@ from omegaconf import DictConfig
 from hmmtts.training.faults import ConfigError, Interrupted
 
 LAUNCHER = "hydra_plugins.hydra_submitit_launcher"
+SAME_FOR_ALL = (2, 3, 4)  # exit codes
+SKEW = 10.0  # seconds between the first and the last process to get as far
 PATIENCE = 60.0  # seconds that a process waits for SLURM to end it, once its requeueing was asked for
 
 
@@ -85,19 +86,6 @@ def device_count(devices: Any) -> int | None:
     return int(devices) if str(devices).isdigit() else None
 
 
-def leave_on_signal() -> None:
-    """Before training begins there is nothing to save (features are cached one by one): leave at once, to be requeued.
-
-    callbacks.preemption takes the signal over while the run trains.
-    """
-
-    def leave(number: int, _: FrameType | None) -> None:
-        name = signal.Signals(number).name
-        raise Interrupted(f"received {name} outside training, exiting 143", 143, number)
-
-    signal.signal(signal.SIGUSR1, leave)
-
-
 def requeue(end: Interrupted) -> None:
     """Put the job back into the queue if SLURM wants its nodes: USR1 always says so, TERM only while it preempts.
 
@@ -114,6 +102,14 @@ def requeue(end: Interrupted) -> None:
         print(f"train: scontrol requeue {job_name()}", file=sys.stderr, flush=True)
         _scontrol("requeue", job_name())
     time.sleep(PATIENCE)
+
+
+def let_the_others_end(code: int) -> None:
+    """What is wrong with a config or a corpus, every process finds. srun ends the others when the first leaves with an
+    error, and then reports that they were ended: this gives them the time to leave with the same code.
+    """
+    if code in SAME_FOR_ALL and int(os.environ.get("SLURM_NTASKS", 1)) > 1:
+        time.sleep(SKEW)
 
 
 def being_preempted(shown: str) -> bool:

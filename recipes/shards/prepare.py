@@ -27,7 +27,7 @@ def prepare(
     source = source or (str(data_dir) if data_dir else None)
     if source is None:
         raise ValueError(
-            "prepare.source must name the shards: prepare.source=https://HOST/FOLDER, or a folder"
+            "data_dir must name the shards: data_dir=https://HOST/FOLDER, or a folder"
         )
     source = source if is_remote(source) else str(Path(source).resolve())
     key = prepared.key(source)
