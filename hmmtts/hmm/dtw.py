@@ -80,9 +80,11 @@ def dtw(
     weight 1. Of equally good steps the diagonal is taken, then the one that advances the reference alone.
     """
     pairs = plan(cost.shape, ref_frames, hyp_frames, band)
-    x = costs(cost, pairs)
-    nothing = np.empty((len(x), 0, 0))
-    return _best_path(Input(x, nothing, nothing, GIVEN), pairs, pattern, band, cost.device)
+    nothing = np.empty((len(cost), 0, 0))
+    warp = _best_path(Input(as_array(cost), nothing, nothing, GIVEN), pairs, pattern, band, cost.device)
+    if bool((warp.cost == -torch.inf).any()):
+        check_costs(cost, pairs)
+    return warp
 
 
 def dtw_sequences(
@@ -166,9 +168,11 @@ def plan(
     return Pairs(sizes, first, last)
 
 
-def costs(cost: Float[Tensor, "b t u"], pairs: Pairs) -> Float[np.ndarray, "b t u"]:
-    """As the kernels take them, without NaN and -inf where they are real."""
+def check_costs(cost: Float[Tensor, "b t u"], pairs: Pairs) -> None:
     _refuse("cost", ~(cost > -torch.inf), *pairs.lengths)
+
+
+def as_array(cost: Float[Tensor, "b t u"]) -> Float[np.ndarray, "b t u"]:
     return cost.detach().cpu().double().contiguous().numpy()
 
 

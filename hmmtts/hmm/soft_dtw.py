@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hmmtts.hmm.dtw import Band, Pairs, costs, no_path, plan
+from hmmtts.hmm.dtw import Band, Pairs, as_array, check_costs, no_path, plan
 
 
 def soft_dtw(
@@ -39,7 +39,8 @@ class _SoftDTW(torch.autograd.Function):
         from hmmtts.hmm.backends.cpu.pool import over_batch
 
         soft_warping.make_ready()
-        x, wanted = costs(cost, pairs), learning and ctx.needs_input_grad[0]
+        check_costs(cost, pairs)
+        x, wanted = as_array(cost), learning and ctx.needs_input_grad[0]
         total = torch.empty(len(x), dtype=torch.float64)
         share = torch.empty(x.shape if wanted else (len(x), 1, 1), dtype=torch.float64)
         over_batch(

@@ -1,8 +1,8 @@
-"""Dynamic time warping: the best path and soft-DTW through the cells of one pair of sequences after another.
+"""Dynamic time warping: the best path through the cells of one pair of sequences after another.
 
 A cell of the symmetric patterns waits for its left neighbour, so a row cannot be computed at once; an anti-diagonal
-can. Rows are taken in strips of WIDTH, whose costs are first laid out along the diagonals: then every step is a loop
-over the lanes of one diagonal, and the strip below reads the last row of the one above.
+can. Rows are taken in strips, whose rows are the lanes of the diagonals: every step is a loop over the lanes, and the
+strip below reads the last row of the one above.
 
 The band is given as the columns first[i] <= j < last[i] of every row, both never falling.
 """
@@ -11,95 +11,143 @@ from functools import cache
 
 import numpy as np
 
-from hmmtts.hmm.backends.cpu.compile import inner, kernel, row, warm
+from hmmtts.hmm.backends.cpu.compile import inner, kernel, reduction, row, warm
 
-WIDTH = 64
-BLOCK = 32  # diagonals whose costs are laid out while they are in the nearest cache
+WIDTH = 64  # rows of a strip
 DIAGONAL, DOWN, RIGHT = np.uint8(0), np.uint8(1), np.uint8(2)
 SYMMETRIC1, SYMMETRIC2, ASYMMETRIC = 0, 1, 2
 GIVEN, EUCLIDEAN, SQUARED, CITYBLOCK = 0, 1, 2, 3
 NEVER = np.inf
+REFUSED = -np.inf  # the cost of a pair that has NaN or -inf among its cells
+INFINITE, MINUS_INFINITE = np.int64(0x7FF << 52), np.int64(-(1 << 52))  # as whole numbers; beyond both is NaN
 
 
 @kernel
 def best_path(pairs, cost, ref, hyp, metric, pattern, frames, first, last, ref_path, hyp_path, length, total):
     """Costs are given [b t u], or computed by the metric from ref [b t c] and hyp [b c u]; frames [b 2].
 
-    A pair without a path has the cost inf and no length; of an empty side the cost is NaN.
+    A pair without a path has the cost inf and no length; that of an empty side is NaN.
     """
+    lanes, costs = np.empty((3, WIDTH + 1)), np.empty(WIDTH)
     for b in pairs:
         T, U = frames[b, 0], frames[b, 1]
         length[b], total[b] = 0, np.nan
         if T > 0 and U > 0:
-            x, r, h, lo, hi = cost[b], ref[b], hyp[b], first[b], last[b]
+            given = (cost[b].reshape(-1), cost.shape[2], ref[b], hyp[b], metric, np.empty(WIDTH * U))
             starts, edges = np.zeros(T + 1, np.int64), np.full((2, U + 2), NEVER)
-            scratch = np.empty((0 if metric == GIVEN else WIDTH, U))
             if pattern == ASYMMETRIC:
                 for i in range(T):
-                    starts[i + 1] = starts[i] + hi[i] - lo[i]
+                    starts[i + 1] = starts[i] + last[b, i] - first[b, i]
                 steps = np.ones(starts[T], np.uint8)
-                total[b] = _rows(x, r, h, metric, T, U, lo, hi, scratch, edges, steps, starts)
-                if total[b] < NEVER:
-                    length[b] = _trace_rows(steps, starts, T, U, lo, ref_path[b], hyp_path[b])
+                total[b] = _rows(given, T, U, first[b], last[b], edges, steps, starts)
+                if abs(total[b]) < NEVER:
+                    length[b] = _trace_rows(steps, starts, T, U, first[b], ref_path[b], hyp_path[b])
             else:
-                longest = _plan(T, lo, hi, starts)
+                _plan(T, first[b], last[b], starts)
                 steps = np.empty(starts[-(-T // WIDTH)], np.uint8)
-                costs, lanes = np.empty((longest, WIDTH)), np.empty((3, WIDTH + 1))
-                double = pattern == SYMMETRIC2
+                space = edges, lanes, costs, costs.view(np.int64)
                 total[b] = _strips(
-                    x, r, h, metric, double, T, U, lo, hi, scratch, edges, costs, lanes, steps, starts
+                    given, pattern == SYMMETRIC2, T, U, first[b], last[b], space, steps, starts
                 )
-                if total[b] < NEVER:
-                    length[b] = _trace(steps, starts, T, U, lo, ref_path[b], hyp_path[b])
+                if abs(total[b]) < NEVER:
+                    length[b] = _trace(steps, starts, T, U, first[b], ref_path[b], hyp_path[b])
         ref_path[b, length[b] :] = -1
         hyp_path[b, length[b] :] = -1
 
 
 @inner
 def _plan(T, first, last, starts):
-    """Where the steps of each strip begin, and the most diagonals of a strip."""
-    longest = 0
+    """Where the steps of each strip begin."""
     for s in range(-(-T // WIDTH)):
         top, diagonals = s * WIDTH, 0
         for i in range(top, min(T, top + WIDTH)):
             diagonals = max(diagonals, last[i] - first[top] + i - top)
-        longest = max(longest, diagonals)
         starts[s + 1] = starts[s] + diagonals * WIDTH
-    return longest
 
 
 @inner
-def _strips(cost, ref, hyp, metric, double, T, U, first, last, scratch, edges, costs, lanes, steps, starts):
+def _strips(given, double, T, U, first, last, space, steps, starts):
     """The symmetric patterns: from the left, from above or diagonally, the latter of weight 2 if `double`.
 
-    `edges` holds the last row of the strip above and that of this one, column j at j + 1; `lanes` three diagonals,
-    each after what the row above the strip has there.
+    Lane k of diagonal d is row top + k and column base + d - k. `edges` holds the last row of the strip above and that
+    of this one, column j at j + 1; `lanes` three diagonals, each after what the row above the strip has there.
     """
+    edges, lanes, costs, bits = space
     above, below = edges[0], edges[1]
     for s in range(-(-T // WIDTH)):
-        top, end = s * WIDTH, min(T, (s + 1) * WIDTH)
-        base, diagonals, bottom = first[top], (starts[s + 1] - starts[s]) // WIDTH, end - top - 1
-        if metric == GIVEN:
-            _lay_out(cost[top:end], top, base, diagonals, first, last, costs)
-        else:
-            for i in range(top, end):
-                _distances(ref[i], hyp, metric, first[i], last[i], scratch[i - top])
-            _lay_out(scratch[: end - top], top, base, diagonals, first, last, costs)
-        if s == 0:  # the first cell counts once, whatever the weight of the diagonal that leads there
-            above[0] = -costs[0, 0] if double and costs[0, 0] < NEVER else 0.0
-        lanes[:] = NEVER
+        top, rows = s * WIDTH, min(WIDTH, T - s * WIDTH)
+        base, bottom = first[top], rows - 1
+        cells, width = _strip_costs(given, top, rows, U, first, last)
         older, old, new = lanes[0], lanes[1], lanes[2]
+        _fill(older, NEVER)
+        _fill(old, NEVER)
         older[0], old[0] = above[base], above[base + 1]
-        below[:] = NEVER
-        for d in range(diagonals):
-            place, j = starts[s] + d * WIDTH, base + d
-            _diagonal(costs[d], older, old, new[1:], steps[place : place + WIDTH], double)
+        _fill(below, NEVER)
+        low, high = 0, 0  # lanes inside the band
+        for d in range((starts[s + 1] - starts[s]) // WIDTH):
+            j = base + d
+            while low < rows and j - low >= last[top + low]:
+                low += 1
+            while high < rows and j - high >= first[top + high]:
+                high += 1
+            _take(cells, low * width + j - low, width - 1, low, high, costs)
+            if _refused(bits):
+                return REFUSED
+            if (
+                s == 0 and d == 0
+            ):  # the first cell counts once, whatever the weight of the step that leads there
+                older[0] = -costs[0] if double and costs[0] < NEVER else 0.0
+            _diagonal(costs, older, old, new[1:], steps[starts[s] + d * WIDTH :], double)
             new[0] = above[j + 2] if j + 1 < U else NEVER
             if 0 <= j - bottom < U:
                 below[j - bottom + 1] = new[bottom + 1]
             older, old, new = old, new, older
         above, below = below, above
     return above[U]
+
+
+@inner
+def _strip_costs(given, top, rows, U, first, last):
+    """The costs of some rows, one row after another, and how far apart they are."""
+    cost, width, ref, hyp, metric, scratch = given
+    if metric == GIVEN:
+        return cost[top * width :], width
+    for k in range(rows):
+        lo, hi = first[top + k], last[top + k]
+        _distances(ref[top + k], hyp, metric, lo, hi, scratch[k * U + lo :])
+    return scratch, U
+
+
+@inner
+def _take(cells, place, stride, low, high, costs):
+    """One diagonal of cells: what lies outside the band is inf."""
+    if low == 0 and high == WIDTH:
+        _copy_all(cells[place:], stride, costs)
+        return
+    _fill(costs, NEVER)
+    for k in range(low, high):
+        costs[k] = cells[place + (k - low) * stride]
+
+
+@row
+def _copy_all(cells, stride, out):
+    for k in range(WIDTH):
+        out[k] = cells[k * stride]
+
+
+@row
+def _fill(out, value):
+    for j in range(len(out)):
+        out[j] = value
+
+
+@reduction
+def _refused(bits):
+    """NaN or -inf, which fast arithmetic would not notice: told by their bits."""
+    count = 0
+    for j in range(len(bits)):
+        count += (bits[j] > INFINITE) | ((bits[j] < 0) & (bits[j] >= MINUS_INFINITE))
+    return count > 0
 
 
 @row
@@ -117,40 +165,54 @@ def _diagonal(cost, older, old, new, step, double):
 
 
 @inner
-def _lay_out(rows, top, base, diagonals, first, last, costs):
-    """costs[d, k] is that of row top + k and column base + d - k; what no path may enter is inf."""
-    for begin in range(0, diagonals, BLOCK):
-        stop = min(diagonals, begin + BLOCK)
-        costs[begin:stop] = NEVER
-        for k in range(len(rows)):
-            lo, hi = max(first[top + k], base + begin - k), min(last[top + k], base + stop - k)
-            for j in range(lo, hi):
-                costs[j - base + k, k] = rows[k, j]
+def _rows(given, T, U, first, last, edges, steps, starts):
+    """The asymmetric pattern: a row down and none, one or two columns to the right. Column j is at j + 2."""
+    old, new = edges[0], edges[1]
+    for i in range(T):
+        lo, hi = first[i], last[i]
+        cells, _ = _strip_costs(given, i, 1, U, first, last)
+        costs = cells[lo:hi]
+        if _refused(costs.view(np.int64)):
+            return REFUSED
+        _fill(new, NEVER)
+        if i == 0:
+            new[2] = costs[0]
+        else:
+            _advance(costs, old[lo:], new[lo + 2 :], steps[starts[i] : starts[i + 1]])
+        old, new = new, old
+    return old[U + 1]
+
+
+@row
+def _advance(cost, old, new, step):
+    for j in range(len(cost)):
+        best, by = old[j + 1], np.uint8(1)
+        stay, leap = old[j + 2], old[j]
+        by = np.uint8(0) if stay < best else by
+        best = stay if stay < best else best
+        by = np.uint8(2) if leap < best else by
+        best = leap if leap < best else best
+        new[j] = best + cost[j]
+        step[j] = by
 
 
 @inner
 def _distances(frame, others, metric, lo, hi, out):
     """From one frame to the frames lo to hi of the other side, which is [c u]."""
-    _fill(out[lo:hi], 0.0)
-    done = 0
+    out = out[: hi - lo]
+    _fill(out, 0.0)
     if metric == CITYBLOCK:
         for c in range(len(frame)):
-            _add_absolute(frame[c], others[c, lo:hi], out[lo:hi])
+            _add_absolute(frame[c], others[c, lo:hi], out)
         return
-    while done + 4 <= len(frame):  # four at a time: fewer loads and stores
-        x, y = frame[done:], others[done:]
-        _add_squares(x, y[0, lo:hi], y[1, lo:hi], y[2, lo:hi], y[3, lo:hi], out[lo:hi])
-        done += 4
-    for c in range(done, len(frame)):
-        _add_square(frame[c], others[c, lo:hi], out[lo:hi])
+    whole = len(frame) // 4 * 4
+    for c in range(0, whole, 4):  # four at a time: fewer loads and stores
+        y = others[c:]
+        _add_squares(frame[c:], y[0, lo:hi], y[1, lo:hi], y[2, lo:hi], y[3, lo:hi], out)
+    for c in range(whole, len(frame)):
+        _add_square(frame[c], others[c, lo:hi], out)
     if metric == EUCLIDEAN:
-        _root(out[lo:hi])
-
-
-@row
-def _fill(out, value):
-    for j in range(len(out)):
-        out[j] = value
+        _root(out)
 
 
 @row
@@ -177,37 +239,6 @@ def _add_absolute(x, others, out):
 def _root(out):
     for j in range(len(out)):
         out[j] = np.sqrt(out[j])
-
-
-@inner
-def _rows(cost, ref, hyp, metric, T, U, first, last, scratch, edges, steps, starts):
-    """The asymmetric pattern: a row down and none, one or two columns to the right. Column j is at j + 2."""
-    old, new = edges[0], edges[1]
-    for i in range(T):
-        lo, hi = first[i], last[i]
-        costs = cost[i] if metric == GIVEN else scratch[0]
-        if metric != GIVEN:
-            _distances(ref[i], hyp, metric, lo, hi, costs)
-        new[:] = NEVER
-        if i == 0:
-            new[2] = costs[0]
-        else:
-            _advance(costs[lo:hi], old[lo:], new[lo + 2 :], steps[starts[i] : starts[i + 1]])
-        old, new = new, old
-    return old[U + 1]
-
-
-@row
-def _advance(cost, old, new, step):
-    for j in range(len(cost)):
-        best, by = old[j + 1], np.uint8(1)
-        stay, leap = old[j + 2], old[j]
-        by = np.uint8(0) if stay < best else by
-        best = stay if stay < best else best
-        by = np.uint8(2) if leap < best else by
-        best = leap if leap < best else best
-        new[j] = best + cost[j]
-        step[j] = by
 
 
 @inner
