@@ -6,6 +6,7 @@ Every kind has the same functions, so that nothing else asks which it is:
 * alike: the same for all components, with these variances of the features;
 * standard: how a density comes to standard form;
 * spread: white noise -> noise with the covariance of the components named;
+* free: how many parameters it has;
 * second: the sums over frames, x^2 or x x', that EM needs; moved: those sums for x + by;
 * estimate: the likeliest covariance above the floor around given means. What saw no frame stays as it is.
 """
@@ -54,6 +55,9 @@ class Diagonal(NamedTuple):
         normaliser = 0.5 * (2 * math.pi * self.variance).log().sum(-1)
         return Standard(x, mean, self.variance.reciprocal(), normaliser)
 
+    def free(self) -> int:
+        return self.variance.numel()
+
     def spread(
         self, noise: Float[Tensor, "n d"], state: Int[Tensor, "n"], component: Int[Tensor, "n"]
     ) -> Tensor:
@@ -81,6 +85,9 @@ class Spherical(NamedTuple):
 
     def standard(self, x: Float[Tensor, "n d"], mean: Float[Tensor, "k m d"]) -> Standard:
         return Diagonal(self.variance[..., None].expand_as(mean)).standard(x, mean)
+
+    def free(self) -> int:
+        return self.variance.numel()
 
     def spread(
         self, noise: Float[Tensor, "n d"], state: Int[Tensor, "n"], component: Int[Tensor, "n"]
@@ -110,6 +117,9 @@ class Full(NamedTuple):
     def standard(self, x: Float[Tensor, "n d"], mean: Float[Tensor, "k m d"]) -> Standard:
         whitening, normaliser = _whitening(self.matrix)
         return Standard(x, mean, whitening, normaliser)
+
+    def free(self) -> int:
+        return self.matrix[..., 0, 0].numel() * _triangle(self.matrix)
 
     def spread(
         self, noise: Float[Tensor, "n d"], state: Int[Tensor, "n"], component: Int[Tensor, "n"]
@@ -151,6 +161,9 @@ class Tied(NamedTuple):
             normaliser.expand(mean.shape[:2]),
         )
 
+    def free(self) -> int:
+        return _triangle(self.matrix)
+
     def spread(
         self, noise: Float[Tensor, "n d"], state: Int[Tensor, "n"], component: Int[Tensor, "n"]
     ) -> Tensor:
@@ -179,6 +192,11 @@ def seen(count: Tensor) -> Tensor:
 
 def _by_state(sums: Float[Tensor, "j *d"], components: int) -> Float[Tensor, "k m *d"]:
     return sums.unflatten(0, (components, -1)).transpose(0, 1)
+
+
+def _triangle(matrix: Float[Tensor, "*k d d"]) -> int:
+    d = matrix.shape[-1]
+    return d * (d + 1) // 2
 
 
 def _variances(moments: Moments, mean: Float[Tensor, "k m d"]) -> Float[Tensor, "k m d"]:

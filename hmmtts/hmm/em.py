@@ -33,6 +33,12 @@ class Model(NamedTuple):
             return self.arcs
         return type(self.arcs)._make(arc if arc is None else arc.expand(utterances, -1) for arc in self.arcs)
 
+    def free(self) -> int:
+        """Parameters that can be chosen freely, as AIC and BIC count them: probabilities less one for each sum."""
+        (k, m), arcs = self.mixture.log_weight.shape, sum(arc.numel() for arc in self.arcs if arc is not None)
+        sums = 1 + k if isinstance(self.arcs, Dense) else k
+        return arcs - sums + k * (m - 1) + self.mixture.mean.numel() + self.mixture.covariance.free()
+
 
 class Observed(NamedTuple):
     """A batch of utterances; beyond `frames` stands padding, which is not read."""

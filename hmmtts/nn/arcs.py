@@ -28,10 +28,6 @@ class Arcs(nn.Module, ABC):
     @abstractmethod
     def begin(self, observed: Observed, label: Int[Tensor, "b t"]) -> Chain: ...
 
-    @abstractmethod
-    def free(self) -> int:
-        """Free parameters, as BIC counts them."""
-
 
 class AnyOrder(Arcs):
     """Any state may follow any other; a path ends anywhere."""
@@ -56,10 +52,6 @@ class AnyOrder(Arcs):
     def begin(self, observed: Observed, label: Int[Tensor, "b t"]) -> Dense:
         return start.dense_arcs(label, len(self.initial))
 
-    def free(self) -> int:
-        k = len(self.initial)
-        return (k - 1) * (k + 1)
-
 
 class InOrder(Arcs):
     """Every utterance passes through all states in order; a state is left with one probability after each frame."""
@@ -82,6 +74,3 @@ class InOrder(Arcs):
 
     def begin(self, observed: Observed, label: Int[Tensor, "b t"]) -> LeftToRight:
         return start.ordered_arcs(observed.frames, len(self.leave))
-
-    def free(self) -> int:
-        return len(self.leave)

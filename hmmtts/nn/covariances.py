@@ -35,10 +35,6 @@ class CovarianceParameters(nn.Module, ABC):
     def write(self, value: Covariance) -> None:
         """Take over a covariance that EM has found."""
 
-    def free(self) -> int:
-        """Free parameters, as BIC counts them."""
-        return self.raw.numel()
-
 
 class _Variances(CovarianceParameters):
     def forward(self) -> Covariance:
@@ -70,10 +66,6 @@ class _Matrices(CovarianceParameters):
         above = matrix - self.floor * torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
         values, vectors = torch.linalg.eigh(above)
         self.raw.copy_(vectors * values.clamp(min=1e-5 * self.floor).sqrt()[..., None, :])
-
-    def free(self) -> int:
-        d = self.raw.shape[-1]
-        return self.raw[..., 0, 0].numel() * d * (d + 1) // 2
 
 
 class Full(_Matrices):

@@ -164,8 +164,7 @@ class MixtureHMM(nn.Module):
 
     def free(self) -> int:
         """Free parameters, as AIC and BIC count them."""
-        k, m = self.weight.shape
-        return self.arcs.free() + k * (m - 1) + self.mean.numel() + self.covariance.free()
+        return self._current().free()
 
     def _current(self) -> em.Model:
         with torch.no_grad():
