@@ -32,8 +32,10 @@ EXTRAS = {
 KERNELS = (
     "hmmtts.hmm.backends.cpu",
     "hmmtts.hmm.backends.cpu.mixtures",
+    "hmmtts.hmm.backends.cpu.semi_markov",
     "hmmtts.hmm.backends.cpu.warping",
     "hmmtts.hmm.backends.cpu.soft_warping",
+    "hmmtts.hmm.backends.cpu.streaming",
 )
 GIB = 2**30
 
