@@ -129,7 +129,7 @@ def _chunk(
             f"frames of stream {late} must be 0, got {int(frames[late])}: it has ended; start a state of its own for what "
             "comes next, and `join` it"
         )
-    return Chunk(log_obs.detach().to(model.start.device, torch.float64), frames, ending & ~over)
+    return Chunk(log_obs.detach().to(model.start.device, torch.float64).contiguous(), frames, ending & ~over)
 
 
 def _backend(model: Model, chunk: Chunk) -> Backend:
