@@ -122,8 +122,15 @@ class _LogLikelihood(torch.autograd.Function):
                     count = next(remaining)
                     weighted = weight.view(-1, *[1] * (count.ndim - 1)) * count
                     arcs[i] = weighted.sum(0) if ctx.kind in SHARED else weighted
-        by_emission = posterior * weight[:, None, None] if ctx.needs_input_grad[3] else None
+        by_emission = _scaled(posterior, weight) if ctx.needs_input_grad[3] else None
         return None, None, None, by_emission, None, *arcs
+
+
+def _scaled(posterior: Float[Tensor, "b t n"], weight: Float[Tensor, "b"]) -> Float[Tensor, "b t n"]:
+    """A plain sum of log-likelihoods needs no copy; on a GPU it would be dearer to look than to multiply."""
+    if weight.device.type == "cpu" and bool((weight == 1).all()):
+        return posterior
+    return posterior * weight[:, None, None]
 
 
 class Prepared(NamedTuple):
@@ -178,8 +185,8 @@ def _lengths(name: str, lengths: Tensor, b: int, longest: int) -> Int[Tensor, "b
             f"{name} must be {b} integers, one per utterance, got {lengths.dtype} {list(lengths.shape)}"
         )
     lengths = lengths.to("cpu", torch.int64)
-    values = lengths.numpy()
-    if values.min() < 1 or values.max() > longest:
+    values = lengths.tolist()
+    if min(values) < 1 or max(values) > longest:
         bad = int(((lengths < 1) | (lengths > longest)).nonzero()[0])
         raise ValueError(
             f"{name} must be between 1 and {longest} (the size of log_obs), got {values[bad]} for utterance {bad}"
@@ -200,7 +207,7 @@ def _check_arcs(problem: Problem) -> None:
     for name, arc in zip(problem.topology._fields, problem.topology, strict=True):
         if arc is None:
             continue
-        if not bool((arc < float("inf")).all()):  # NaN or +inf
+        if not float(arc.detach().max()) < float("inf"):  # NaN, which a maximum passes on, or +inf
             bad = ~(arc < float("inf"))
             if isinstance(problem.topology, LeftToRight):
                 n = torch.arange(arc.shape[-1], device=arc.device) < problem.states.to(arc.device)[:, None]

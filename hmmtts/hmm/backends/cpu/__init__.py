@@ -171,13 +171,13 @@ def _finish(problem: Problem, status: np.ndarray, exact: Callable[..., None]) ->
     """Say what is wrong with a bad utterance; do again in the log domain what the fast kernel could not do."""
     if not status.any():
         return
-    if (status == BAD_VALUE).any():
-        check_observations(problem)
     # Kernels write the status they leave behind: find both kinds before either is done again.
     imprecise, out_of_range = np.flatnonzero(status == IMPRECISE), np.flatnonzero(status == OUT_OF_RANGE)
     cells = _cells(problem)
     over_batch(lambda share: exact(imprecise[share], LIKELIHOOD), cells[imprecise])
     over_batch(lambda share: exact(out_of_range[share]), cells[out_of_range])
+    if (status == BAD_VALUE).any():
+        check_observations(problem)
 
 
 def _forgiving(scores: tuple[np.ndarray, ...]) -> bool:
@@ -192,7 +192,8 @@ def _array(x: Tensor) -> np.ndarray:
 def _arcs(topology: LeftToRight) -> tuple[list[np.ndarray], bool, bool]:
     """Arcs as [b, 1 or t, n], an empty array for no skips; whether they change with time, and whether there are skips."""
     per_frame = topology.stay.ndim == 3
-    arcs = [_array(arc if per_frame else arc[:, None]) for arc in topology if arc is not None]
+    arcs = [_array(arc) for arc in topology if arc is not None]
+    arcs = arcs if per_frame else [arc[:, None] for arc in arcs]
     if topology.skip is None:
         arcs.append(np.empty((len(arcs[0]), 1, 0), arcs[0].dtype))
     return arcs, per_frame, topology.skip is not None

@@ -1,50 +1,31 @@
 """The best left-to-right path of one utterance after another, in the precision of the emissions.
 
 Scores are kept near zero by taking one of a row out of it now and then, and the path's score is summed once
-more in float64, so it is that path's true score.
+more in float64, so it is that path's true score. A back pointer is a bit, one word of them for a block of lanes.
 """
 
 import numpy as np
 
-from hmmtts.hmm.backends.cpu import rows
-from hmmtts.hmm.backends.cpu.compile import inner, kernel, row
-from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, band, foldable
-from hmmtts.hmm.backends.cpu.rows import ONE, PAD, TWO
+from hmmtts.hmm.backends.cpu import cells
+from hmmtts.hmm.backends.cpu.cells import BLOCK, LANES, PAD
+from hmmtts.hmm.backends.cpu.compile import inner, kernel
+from hmmtts.hmm.backends.cpu.lanes import (
+    WIDTH,
+    largest,
+    load,
+    load_until,
+    lower,
+    magnitude,
+    packed,
+    spread,
+    store,
+    where,
+)
+from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, ZERO, band, foldable, judge, whole_blocks
 
 NORMALISE = 16  # frames between normalisations
 NONE = -np.inf
-
-
-@row
-def _stay_or_move(d, w, x, best, pointer, lo, hi):
-    """Of equal scores the lower state, that is the move, is taken."""
-    for first, last in rows.blocks(lo, hi):
-        for n in range(first, last):
-            i = n + TWO
-            moved = d[i - ONE] >= d[i]
-            pointer[n] = np.uint8(1) if moved else np.uint8(0)
-            best[i] = (d[i - ONE] if moved else d[i]) + (w[i] + x[n])
-
-
-@row
-def _stay_move_or_skip(d, stay, move, skip, x, best, pointer, lo, hi):
-    for n in range(lo, hi):
-        i = n + TWO
-        top, taken = d[i] + stay[i], np.uint8(0)
-        other = d[i - ONE] + move[i - ONE]
-        taken = np.uint8(1) if other >= top else taken
-        top = other if other >= top else top
-        other = d[i - TWO] + skip[i - TWO]
-        taken = np.uint8(2) if other >= top else taken
-        top = other if other >= top else top
-        pointer[n] = taken
-        best[i] = top + x[n]
-
-
-@row
-def _minus(x, value, lo, hi):
-    for n in range(lo, hi):
-        x[n + TWO] -= value
+BLOCKS = np.uint64(WIDTH.bit_length() - 1)  # a state's block is its number shifted by this
 
 
 @kernel
@@ -53,66 +34,118 @@ def viterbi(utterances, log_obs, stay, move, skip, per_frame, skips, frames, sta
     longest, widest = 0, 0
     for b in utterances:
         longest, widest = max(longest, frames[b]), max(widest, states[b])
-    pointers = np.zeros((longest, widest), np.uint8)
-    space = np.empty((5, widest + 2 * PAD), log_obs.dtype)
+    moved = np.empty((longest, -(-widest // WIDTH)), np.uint16)
+    skipped = np.empty(moved.shape if skips else (1, 1), np.uint16)
+    space = cells.rows(4, widest, log_obs)
     for b in utterances:
         T, S = frames[b], states[b]
         arcs = stay[b], move[b], skip[b]
         score[b] = NONE
         folded = foldable(stay[b], S, per_frame, skips)
-        status[b], end = _recurse(log_obs[b], T, S, arcs, per_frame, skips, folded, pointers, space)
+        status[b], end = _recurse(log_obs[b], T, S, arcs, per_frame, skips, folded, moved, skipped, space)
         if status[b] == DONE and end > NONE:
-            score[b] = _trace(log_obs[b], T, S, arcs, per_frame, pointers, path[b])
+            score[b] = _trace(log_obs[b], T, S, arcs, per_frame, skips, moved, skipped, path[b])
         path[b, T if score[b] > NONE else 0 :] = -1
 
 
 @inner
-def _recurse(x, T, S, arcs, per_frame, skips, folded, pointers, space):
+def _recurse(x, T, S, arcs, per_frame, skips, folded, moved, skipped, space):
     space[:] = NONE
-    d, best, stay, move, skip = space[0], space[1], space[2], space[3], space[4]
+    d, stay, move, skip = space[0], space[1], space[2], space[3]
+    end, last = np.uint64(S), np.uint64(S - 1) + PAD
     _load(arcs, 0, S, skips, stay, move, skip)
-    if not rows.finite(x[0], S):
-        return BAD_VALUE, NONE
     d[PAD] = x[0, 0]
+    worst = cells.worst_score(x[0], end, ZERO, end, magnitude(spread(x[0, 0])))
     for t in range(1, T):
-        if not rows.finite(x[t], S):
-            return BAD_VALUE, NONE
         lo, hi = band(t, T, S, 2 if skips else 1)
         if folded:
-            _stay_or_move(d, stay, x[t], best, pointers[t], lo, hi)
+            worst = _stay_or_move(d, stay, x[t], end, moved[t], lo, hi, worst)
         else:
             if per_frame:
                 _load(arcs, t - 1, S, skips, stay, move, skip)
-            _stay_move_or_skip(d, stay, move, skip, x[t], best, pointers[t], lo, hi)
-        if t % NORMALISE == 0:
-            top = best[lo + TWO]
-            if top > NONE:
-                _minus(best, top, lo, hi)
-        d, best = best, d
-    end = np.float64(d[S - 1 + PAD])
+            worst = _stay_move_or_skip(
+                d, stay, move, skip, skips, x[t], end, moved[t], skipped[t if skips else 0], lo, hi, worst
+            )
+        worst = cells.worst_score(x[t], end, ZERO, lo & BLOCK, worst)
+        worst = cells.worst_score(x[t], end, whole_blocks(hi), end, worst)
+        if t % NORMALISE == 0 and d[lo + PAD] > NONE:
+            _minus(d, d[lo + PAD], lo, hi)
+    if packed(worst >= magnitude(spread(x.dtype.type(NONE)))) and judge(x, T, S) == BAD_VALUE:
+        return BAD_VALUE, NONE
     if not folded:
-        return DONE, end + np.float64(arcs[1][T - 1 if per_frame else 0, S - 1])
+        return DONE, np.float64(d[last]) + np.float64(arcs[1][T - 1 if per_frame else 0, S - 1])
+    possible = True
     for n in range(S):  # each state is left once, by its move
-        end = end if arcs[1][0, n] > NONE else NONE
-    return DONE, end
+        possible &= arcs[1][0, n] > NONE
+    return DONE, np.float64(d[last]) if possible else NONE
+
+
+@inner
+def _stay_or_move(d, w, x, end, moved, lo, hi, worst):
+    """In place. Of equal scores the lower state, that is the move, is taken."""
+    before = load(d, lo & BLOCK)
+    for n in range(lo & BLOCK, hi, LANES):
+        here, score = load(d, n + PAD), load_until(x, n, end, 0.0)
+        worst = largest(worst, magnitude(score))
+        below = lower(before, here, 1)
+        taken = below >= here
+        moved[n >> BLOCKS] = packed(taken)
+        store(d, n + PAD, where(taken, below, here) + (load(w, n + PAD) + score))
+        before = here
+    return worst
+
+
+@inner
+def _stay_move_or_skip(d, stay, move, skip, skips, x, end, moved, skipped, lo, hi, worst):
+    first = lo & BLOCK
+    before = load(d, first)
+    moving_before, skipping_before = before + load(move, first), before + load(skip, first)
+    for n in range(first, hi, LANES):
+        i = n + PAD
+        here, score = load(d, i), load_until(x, n, end, 0.0)
+        worst = largest(worst, magnitude(score))
+        moving, best = here + load(move, i), here + load(stay, i)
+        other = lower(moving_before, moving, 1)
+        taken = other >= best
+        moved[n >> BLOCKS] = packed(taken)
+        best = where(taken, other, best)
+        moving_before = moving
+        if skips:
+            skipping = here + load(skip, i)
+            other = lower(skipping_before, skipping, 2)
+            taken = other >= best
+            skipped[n >> BLOCKS] = packed(taken)
+            best = where(taken, other, best)
+            skipping_before = skipping
+        store(d, i, best + score)
+    return worst
+
+
+@inner
+def _minus(d, value, lo, hi):
+    for n in range(lo & BLOCK, hi, LANES):
+        store(d, n + PAD, load(d, n + PAD) - value)
 
 
 @inner
 def _load(arcs, t, S, skips, stay, move, skip):
-    for n in range(S):
+    for n in range(np.uint64(S)):
         stay[n + PAD], move[n + PAD] = arcs[0][t, n], arcs[1][t, n]
         if skips:
             skip[n + PAD] = arcs[2][t, n]
 
 
 @inner
-def _trace(x, T, S, arcs, per_frame, pointers, path):
+def _trace(x, T, S, arcs, per_frame, skips, moved, skipped, path):
     """Follow the pointers from the end; the score is summed on the way, in float64."""
-    n, step, score = S - 1, 1, 0.0
+    n, step, score = np.uint64(S - 1), 1, 0.0
     for t in range(T - 1, -1, -1):
         path[t] = n
         score += np.float64(x[t, n]) + np.float64(arcs[step][t if per_frame else 0, n])
         if t > 0:
-            step = np.int64(pointers[t, n])
-            n -= step
+            block, lane = n >> BLOCKS, n & ~BLOCK
+            step = np.int64((np.uint64(moved[t, block]) >> lane) & np.uint64(1))
+            if skips and (np.uint64(skipped[t, block]) >> lane) & np.uint64(1):
+                step = 2
+            n -= np.uint64(step)
     return score

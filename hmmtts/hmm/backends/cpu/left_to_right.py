@@ -1,7 +1,8 @@
-"""Left-to-right forward-backward and Viterbi for one utterance after another, in extended range (see rows.py).
+"""Left-to-right forward-backward and Viterbi for one utterance after another, in extended range (see cells.py).
 
 Only cells that lie on some path are computed: with strides of one state a frame, state n is reached at frame n at the
-earliest and must be left in time to reach the end.
+earliest and must be left in time to reach the end. Rows are worked on in whole blocks, so some cells beside them are
+computed too: none of them can reach a cell that counts, since the band moves as fast as a path can.
 
 Where every state may be stayed in and none skipped, each path leaves each state exactly once. Its arcs then weigh
 prod_t stay(state_t) * prod_n move(n) / stay(n): the first factor joins the emissions, the second is one constant, and
@@ -12,9 +13,11 @@ import math
 
 import numpy as np
 
-from hmmtts.hmm.backends.cpu import rows
+from hmmtts.hmm.backends.cpu import cells, rows
+from hmmtts.hmm.backends.cpu.cells import BLOCK, LANES, NEVER, PAD
 from hmmtts.hmm.backends.cpu.compile import inner, kernel
-from hmmtts.hmm.backends.cpu.rows import LOG2_E, NEVER, ONE, PAD, TWO, F, nearest
+from hmmtts.hmm.backends.cpu.lanes import packed, spread
+from hmmtts.hmm.backends.cpu.rows import LOG2_E, F, nearest
 
 # What became of an utterance.
 DONE, BAD_VALUE, OUT_OF_RANGE, IMPRECISE = 0, 1, 2, 3  # imprecise: all is right but the last digits of log Z
@@ -23,9 +26,11 @@ LN_2 = math.log(2.0)
 NORMALISE = 4  # frames between renormalisations: mantissas grow by less than 8 a frame
 RESCALE = 8  # frames between corrections of the posteriors' rounding drift
 LARGEST_SCORE = F(1.0e5)  # |score| of one cell that is split exactly
+LARGEST_BITS = np.int32(LARGEST_SCORE.view(np.int32))
 # Rounding adds about 1e-7 nats a frame, at random: where log Z is smaller than this times the root of the frames,
 # that is more than 1e-8 of it.
 SMALL_LOG_Z = 12.0
+ZERO, ONE = np.uint64(0), np.uint64(1)
 
 
 @kernel
@@ -52,16 +57,14 @@ def forward_backward(
     for b in utterances:
         longest, widest = max(longest, frames[b]), max(widest, states[b])
     kept = longest if wanted > 0 else 2
-    width = widest + 2 * PAD
-    am, ae = np.zeros((kept, width), F), np.full((kept, width), NEVER, F)  # alpha
-    cells = np.zeros((12, width), F)
+    am, ae = cells.rows(kept, widest, log_obs), cells.rows(kept, widest, log_obs)  # alpha
+    space = cells.rows(12, widest, log_obs)
     sums = np.zeros((3, widest))
-    none, end = np.uint64(0), np.uint64(log_obs.shape[2])
     for b in utterances:
         T, S = frames[b], states[b]
         x, arcs = log_obs[b], (stay[b], move[b], skip[b])
         folded = foldable(stay[b], S, per_frame, skips)
-        status[b], zm, ze, offset = _forward(x, T, S, arcs, per_frame, skips, folded, kept, am, ae, cells)
+        status[b], zm, ze, offset = _forward(x, T, S, arcs, per_frame, skips, folded, kept, am, ae, space)
         if status[b] != DONE:
             continue
         log_z[b] = -np.inf
@@ -80,12 +83,11 @@ def forward_backward(
         counts = stays[b], moves[b], leaps[b]
         sums[:] = 0.0
         if possible and not _backward(
-            x, T, S, arcs, per_frame, skips, folded, count, am, ae, zm, ze, cells, posterior[b], counts, sums
+            x, T, S, arcs, per_frame, skips, folded, count, am, ae, zm, ze, space, posterior[b], counts, sums
         ):
             status[b] = OUT_OF_RANGE
             continue
-        for t in range(T if possible else 0, posterior.shape[1]):
-            rows.fill(posterior[b, t], F(0.0), none, end)
+        posterior[b, T if possible else 0 :] = F(0.0)
         if wanted == 2:
             _finish_counts(T, S, per_frame, folded, count, counts, sums)
 
@@ -107,25 +109,32 @@ def band(t, T, S, stride):
 
 
 @inner
-def check(x, states):
-    """DONE if every score of the row is one that an exact cell can be made of."""
-    if not rows.finite(x, states):
-        return BAD_VALUE
-    exact = rows.within(x, rows.LOWEST, LARGEST_SCORE, np.uint64(0), np.uint64(states))
-    return DONE if exact else OUT_OF_RANGE
+def whole_blocks(n):
+    return (np.uint64(n) + LANES - np.uint64(1)) & BLOCK
 
 
 @inner
-def _split_arcs(arcs, t, S, skips, cells):
+def judge(x, T, S):
+    """Of scores among which there are large ones: whether one is NaN or +inf, or finite and too large to be exact."""
+    status = DONE
+    for t in range(T):
+        if not rows.finite(x[t], S):
+            return BAD_VALUE
+        if not rows.within(x[t], rows.LOWEST, LARGEST_SCORE, ZERO, np.uint64(S)):
+            status = OUT_OF_RANGE
+    return status
+
+
+@inner
+def _split_arcs(arcs, t, S, skips, space):
     """The arcs of frame t as cells, with empty ones on both sides; False if one is beyond the range."""
-    fits = True
-    none, end = np.uint64(0), np.uint64(S)
+    fits, end = True, np.uint64(S)
     for kind in range(3 if skips else 2):
-        scores, m, e = arcs[kind][t], cells[2 * kind], cells[2 * kind + 1]
-        fits &= rows.within(scores, rows.LOWEST, LARGEST_SCORE, none, end)
-        m[:PAD], e[:PAD] = F(0.0), NEVER
-        rows.from_scores(scores, m, e, none, end)
-        rows.clear(m, e, end, end + TWO)
+        m, e = space[2 * kind], space[2 * kind + 1]
+        fits &= rows.within(arcs[kind][t], rows.LOWEST, LARGEST_SCORE, ZERO, end)
+        cells.from_scores(arcs[kind][t], end, F(0.0), m, e, ZERO, end)
+        cells.clear(m, e, ZERO)
+        cells.clear(m, e, PAD + whole_blocks(end))
     return fits
 
 
@@ -135,7 +144,7 @@ def _weights(stay, S, m, e):
     for n in range(S):
         v = (np.float64(stay[n]) - np.float64(stay[0])) / LN_2
         whole = np.floor(v)
-        m[n + PAD], e[n + PAD] = F(np.exp((v - whole) * LN_2)), F(whole)
+        m[np.uint64(n) + PAD], e[np.uint64(n) + PAD] = F(np.exp((v - whole) * LN_2)), F(whole)
 
 
 @inner
@@ -145,112 +154,102 @@ def _shift(score):
 
 
 @inner
-def _forward(x, T, S, arcs, per_frame, skips, folded, kept, am, ae, cells):
+def _forward(x, T, S, arcs, per_frame, skips, folded, kept, am, ae, space):
     """Fills alpha; returns what became of it, and Z as mantissa, exponent and the power of two taken out."""
-    p, pe, q, qe, r, re = cells[0], cells[1], cells[2], cells[3], cells[4], cells[5]
-    one, zero = cells[10], cells[11]
-    one[:], zero[:] = F(1.0), F(0.0)
-    failed = F(0.0), F(0.0), 0.0
-    if not _split_arcs(arcs, 0, S, skips, cells):
-        return OUT_OF_RANGE, failed[0], failed[1], failed[2]
+    p, pe, q, qe, r, re = space[0], space[1], space[2], space[3], space[4], space[5]
+    failed, end, last = OUT_OF_RANGE, np.uint64(S), np.uint64(S - 1) + PAD
+    if not _split_arcs(arcs, 0, S, skips, space):
+        return failed, F(0.0), F(0.0), 0.0
     if folded:
         _weights(arcs[0][0], S, p, pe)
-    state = check(x[0], S)
-    if state != DONE:
-        return state, failed[0], failed[1], failed[2]
-    start, start_e = (p, pe) if folded else (one, zero)
     offset = np.float64(_shift(x[0, 0]))
-    before, before_e = am[0], ae[0]
-    rows.from_scores(x[0], before, before_e, np.uint64(0), ONE)
-    before[PAD] *= start[PAD]
-    before_e[PAD] += start_e[PAD] - F(offset)
-    reached = ONE
+    before, before_e, reached = am[0], ae[0], LANES
+    cells.clear(before, before_e, ZERO)
+    worst = cells.worst_score(x[0], end, ZERO, end, spread(np.int32(0)))
+    cells.from_scores(x[0], ONE, F(offset), before, before_e, ZERO, ONE)
+    if folded:
+        before[PAD] *= p[PAD]
+        before_e[PAD] += pe[PAD]
     for t in range(1, T):
-        state = check(x[t], S)
-        if state != DONE:
-            return state, failed[0], failed[1], failed[2]
         lo, hi = band(t, T, S, 2 if skips else 1)
         now, now_e = (am[t], ae[t]) if kept > 2 else (am[t & 1], ae[t & 1])
-        rows.clear(before, before_e, reached, hi)
+        if hi > reached:
+            cells.clear(before, before_e, PAD + reached)
+            reached += LANES
         shift = _shift(x[t, lo])
         offset += np.float64(shift)
         if folded:
-            rows.forward_plain(before, before_e, p, pe, x[t], shift, now, now_e, lo, hi)
+            worst = cells.forward_plain(before, before_e, p, pe, x[t], end, shift, now, now_e, lo, hi, worst)
         else:
-            if per_frame and not _split_arcs(arcs, t - 1, S, skips, cells):
-                return OUT_OF_RANGE, failed[0], failed[1], failed[2]
-            if skips:
-                rows.forward_skips(before, before_e, p, pe, q, qe, r, re, x[t], shift, now, now_e, lo, hi)
-            else:
-                rows.forward_arcs(before, before_e, p, pe, q, qe, x[t], shift, now, now_e, lo, hi)
-        if t % NORMALISE == NORMALISE - 1:
-            rows.normalise(now, now_e, lo, hi)
-            if not rows.within(now_e, rows.NOT_ZERO, rows.LARGEST, lo + TWO, hi + TWO):
-                return OUT_OF_RANGE, failed[0], failed[1], failed[2]
-        before, before_e, reached = now, now_e, hi
-    zm, ze = before[S - 1 + PAD], before_e[S - 1 + PAD]
+            if per_frame and not _split_arcs(arcs, t - 1, S, skips, space):
+                return failed, F(0.0), F(0.0), 0.0
+            worst = cells.forward_arcs(
+                before, before_e, p, pe, q, qe, r, re, skips, x[t], end, shift, now, now_e, lo, hi, worst
+            )
+        cells.clear(now, now_e, lo & BLOCK)
+        worst = cells.worst_score(x[t], end, ZERO, lo & BLOCK, worst)
+        worst = cells.worst_score(x[t], end, whole_blocks(hi), end, worst)
+        if t % NORMALISE == NORMALISE - 1 and not cells.normalise(now, now_e, lo, hi):
+            return failed, F(0.0), F(0.0), 0.0
+        before, before_e = now, now_e
+    if packed(worst > LARGEST_BITS):
+        status = judge(x, T, S)
+        if status != DONE:
+            return status, F(0.0), F(0.0), 0.0
+    zm, ze = before[last], before_e[last]
     if not folded:
-        if per_frame and not _split_arcs(arcs, T - 1, S, skips, cells):
-            return OUT_OF_RANGE, failed[0], failed[1], failed[2]
-        zm, ze = zm * q[S - 1 + PAD], ze + qe[S - 1 + PAD]
+        if per_frame and not _split_arcs(arcs, T - 1, S, skips, space):
+            return failed, F(0.0), F(0.0), 0.0
+        zm, ze = zm * q[last], ze + qe[last]
     return DONE, zm, ze, offset
 
 
 @inner
-def _backward(x, T, S, arcs, per_frame, skips, folded, count, am, ae, zm, ze, cells, posterior, counts, sums):
+def _backward(x, T, S, arcs, per_frame, skips, folded, count, am, ae, zm, ze, space, posterior, counts, sums):
     """Posteriors of every real frame, and arc counts (per frame, or summed in `sums`); False if out of range."""
-    p, pe, q, qe, r, re = cells[0], cells[1], cells[2], cells[3], cells[4], cells[5]
-    b, be, c, ce = (cells[6], cells[7], cells[8], cells[9])  # beta, and beta times emission
-    one, zero = cells[10], cells[11]
-    weight, weight_e = (p, pe) if folded else (one, zero)
-    scale = F(1.0) / zm
-    none, width = np.uint64(0), np.uint64(posterior.shape[1])
-    b[S - 1 + PAD], be[S - 1 + PAD] = (F(1.0), F(0.0)) if folded else (q[S - 1 + PAD], qe[S - 1 + PAD])
+    p, pe, q, qe, r, re = space[0], space[1], space[2], space[3], space[4], space[5]
+    b, be, c, ce = space[6], space[7], space[8], space[9]  # beta, and beta times emission
+    b[:], be[:], c[:], ce[:] = F(0.0), NEVER, F(0.0), NEVER
+    end, width, last = np.uint64(S), np.uint64(posterior.shape[1]), np.uint64(S - 1) + PAD
+    b[last], be[last] = (F(1.0), F(0.0)) if folded else (q[last], qe[last])
+    scale, stride = F(1.0) / zm, 2 if skips else 1
+    lo, hi = band(T - 1, T, S, stride)
+    share = cells.state_share(am[T - 1], ae[T - 1], b, be, scale, ze, posterior[T - 1], width, lo, hi)
     for t in range(T - 1, -1, -1):
-        lo, hi = band(t, T, S, 2 if skips else 1)
         gamma = posterior[t]
-        rows.state_share(am[t], ae[t], b, be, scale, ze, gamma, lo, hi)
         if t % RESCALE == 0 or t == T - 1:
-            drift = F(1.0) / rows.total(gamma, lo, hi)
-            scale *= drift
-            rows.scale(gamma, drift, lo, hi)
-        rows.fill(gamma, F(0.0), none, lo)
-        rows.fill(gamma, F(0.0), hi, width)
+            scale *= F(1.0) / share
+            cells.rescale(gamma, F(1.0) / share, width, lo, hi)
+        cells.clear_outside(gamma, width, lo, hi)
         if folded and count:
-            rows.accumulate(sums[0], gamma, lo, hi)
+            cells.accumulate(sums[0], gamma, end, lo, hi)
         if t == 0:
             break
-        rows.emit(b, be, weight, weight_e, x[t], _shift(x[t, lo]), c, ce, lo, hi)
-        before_lo, before_hi = band(t - 1, T, S, 2 if skips else 1)
-        rows.clear(c, ce, before_lo, lo)
-        rows.clear(c, ce, hi, hi + TWO)
-        lo, hi = before_lo, before_hi
+        top, shift = hi, _shift(x[t, lo])
+        if not folded:
+            cells.emit(b, be, x[t], end, shift, c, ce, lo, hi)
+        lo, hi = band(t - 1, T, S, stride)
+        before, before_e, gamma = am[t - 1], ae[t - 1], posterior[t - 1]
         if folded:
-            rows.backward_plain(c, ce, b, be, lo, hi)
+            share = cells.backward_plain(
+                b, be, p, pe, x[t], end, shift, before, before_e, scale, ze, gamma, width, lo, top
+            )
         else:
             if per_frame:
-                _split_arcs(arcs, t - 1, S, skips, cells)
-            if skips:
-                rows.backward_skips(c, ce, p, pe, q, qe, r, re, b, be, lo, hi)
-            else:
-                rows.backward_arcs(c, ce, p, pe, q, qe, b, be, lo, hi)
-            if count:
-                for kind in range(3 if skips else 2):
-                    # The posterior of frame t - 1 is not there yet: its row lends its place.
-                    row = counts[kind][t - 1] if per_frame else posterior[t - 1]
-                    arc, arc_e = cells[2 * kind], cells[2 * kind + 1]
-                    rows.arc_share(
-                        am[t - 1], ae[t - 1], arc, arc_e, c, ce, np.uint64(kind), scale, ze, row, lo, hi
-                    )
-                    if per_frame:
-                        rows.fill(row, F(0.0), none, lo)
-                        rows.fill(row, F(0.0), hi, width)
-                    else:
-                        rows.accumulate(sums[kind], row, lo, hi)
-        if t % NORMALISE == 0:
-            rows.normalise(b, be, lo, hi)
-            if not rows.within(be, rows.NOT_ZERO, rows.LARGEST, lo + TWO, hi + TWO):
-                return False
+                _split_arcs(arcs, t - 1, S, skips, space)
+            cells.backward_arcs(c, ce, p, pe, q, qe, r, re, skips, b, be, lo, hi)
+            for kind in range((3 if skips else 2) if count else 0):
+                # The posterior of frame t - 1 is not there yet: its row lends its place.
+                row = counts[kind][t - 1] if per_frame else gamma
+                m, e, ahead = space[2 * kind], space[2 * kind + 1], np.uint64(kind)
+                cells.arc_share(before, before_e, m, e, c, ce, ahead, scale, ze, row, width, lo, hi)
+                if per_frame:
+                    cells.clear_outside(row, width, lo, hi)
+                else:
+                    cells.accumulate(sums[kind], row, end, lo, hi)
+            share = cells.state_share(before, before_e, b, be, scale, ze, gamma, width, lo, hi)
+        if t % NORMALISE == 0 and not cells.normalise(b, be, lo, hi):
+            return False
     return True
 
 

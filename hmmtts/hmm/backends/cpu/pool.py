@@ -17,7 +17,9 @@ WORTH_A_THREAD = 50_000  # cells; below, handing work over costs more than it sa
 
 def over_batch(kernel: Callable[[np.ndarray], None], cells: np.ndarray) -> None:
     """Call `kernel(utterances)` for shares of the batch, balanced by the cells of each utterance."""
-    threads = min(torch.get_num_threads(), len(cells), int(cells.sum()) // WORTH_A_THREAD)
+    threads = torch.get_num_threads()
+    if threads > 1:
+        threads = min(threads, len(cells), int(cells.sum()) // WORTH_A_THREAD)
     if threads <= 1:
         kernel(np.arange(len(cells)))
         return
