@@ -5,12 +5,14 @@ as much as long ones. So totals and counts are summed first, and divided once.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, distributed
 
 from hmmtts.nn.lengths import Mean
+
+Anything = TypeVar("Anything")
 
 
 class Joined(NamedTuple):
@@ -22,14 +24,19 @@ class Joined(NamedTuple):
 
 def joined(means: Mapping[str, Mean]) -> Joined:
     """A collective operation: every process must call it with the same names."""
-    device = next(iter(means.values())).total.device
-    sums = sum_over_processes(_stacked(means, device))
+    sums = _summed(means)
     counts = sums[:, 1].clamp(min=1)
     share = world_size() / counts
     return Joined(
         {name: (mean.total * share[place]).float() for place, (name, mean) in enumerate(means.items())},
         dict(zip(means, (sums[:, 0] / counts).float(), strict=True)),
     )
+
+
+def shares(means: Mapping[str, Mean]) -> dict[str, Tensor]:
+    """What `joined` multiplies the totals by; collective."""
+    counts = _summed(means)[:, 1].clamp(min=1)
+    return dict(zip(means, world_size() / counts, strict=True))
 
 
 class Tally:
@@ -55,10 +62,22 @@ def _stacked(means: Mapping[str, Mean], device: torch.device) -> Tensor:
     return torch.stack(parts).unflatten(0, (-1, 2))
 
 
+def _summed(means: Mapping[str, Mean]) -> Tensor:
+    return sum_over_processes(_stacked(means, next(iter(means.values())).total.device))
+
+
 def sum_over_processes(sums: Tensor) -> Tensor:
     if world_size() > 1:
         distributed.all_reduce(sums)
     return sums
+
+
+def gather(own: Anything) -> list[Anything]:
+    """What every process has; collective."""
+    everywhere = [own] * world_size()
+    if world_size() > 1:
+        distributed.all_gather_object(everywhere, own)
+    return everywhere
 
 
 def world_size() -> int:

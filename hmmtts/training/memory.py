@@ -1,6 +1,7 @@
 """Which parts of a voice compute their activations again instead of keeping them: conf/memory."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
@@ -13,6 +14,11 @@ class Memory:
     encoder: bool = False
     decoder: bool = False
     emissions: bool = False
+    out_of_memory: Literal["stop", "split"] = "stop"
+
+    def __post_init__(self) -> None:
+        if self.out_of_memory not in ("stop", "split"):
+            raise ValueError(f"out_of_memory must be stop or split, got {self.out_of_memory!r}")
 
     def apply(self, model: nn.Module) -> None:
         """No value and no gradient changes, and no name of a parameter."""

@@ -30,6 +30,7 @@ from hmmtts.training.logger import EventLogger
 from hmmtts.training.prepare import first_alone, prepare
 from hmmtts.training.report import write_report
 from hmmtts.training.run_folder import RunFolder, Start, write_json
+from hmmtts.training.splitting import SplittingTask
 from hmmtts.training.table import print_table, rows
 from hmmtts.training.task import Task
 
@@ -217,7 +218,8 @@ def _facts(train: Survey) -> Facts:
 
 
 def _task(config: dict, bundle: Bundle) -> Task:
-    return Task(
+    kinds = {"stop": Task, "split": SplittingTask}
+    return kinds[config["memory"]["out_of_memory"]](
         model=bundle.model,
         weights=config["loss"]["weights"],
         optimizer=objects.make(config["optim"]["optimizer"]),

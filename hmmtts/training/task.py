@@ -16,6 +16,7 @@ from hmmtts.build.checkpoint import FORMAT
 from hmmtts.nn.lengths import Mean
 from hmmtts.training.joining import Tally, joined
 from hmmtts.training.judge import Judge
+from hmmtts.training.out_of_memory import stopping
 
 OptimizerFactory = Callable[[list[dict]], Optimizer]
 
@@ -46,11 +47,21 @@ class Task(LightningModule):
         self.bundle = bundle
         self.pace = dict(pace or {})
         self.health: list[str] = []  # the last verdict on the alignment
+        self.batch: Batch  # being trained on
         self.validated: Tally | None = None  # the losses of the validation under way
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """As of one process that saw the batches of all ranks; the logged figures are too."""
-        joint = joined(self.means(batch))
+        self.batch = batch
+        with stopping("the batch", batch):
+            return self.logged(self.means(batch), batch)
+
+    def backward(self, loss: Tensor, *args: object, **kwargs: object) -> None:
+        with stopping("the batch", self.batch):
+            loss.backward()
+
+    def logged(self, means: dict[str, Mean], batch: Batch) -> Tensor:
+        """The loss as of one process that saw the batches of all ranks; the logged figures are too."""
+        joint = joined(means)
         each = {f"train/{name}": value for name, value in joint.whole.items()}
         self.log_dict({**each, "train/loss": self.weighted(joint.whole)}, batch_size=len(batch.names))
         return self.weighted(joint.mine)

@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.precision import MixedPrecision
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.optim import Optimizer
 
 from hmmtts.batch import Batch
 from hmmtts.training.faults import NumericsError
-from hmmtts.training.joining import world_size
+from hmmtts.training.joining import gather
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class SkipNonFinite(Callback):
         if float(trainer.strategy.reduce(bad, reduce_op="max")) == 0:
             self.in_a_row = 0
             return
-        everywhere = gathered((lost, seen))
+        everywhere = gather((lost, seen))
         if not any(names for names, _ in everywhere) and _is_scaled(trainer):
             return  # 16-bit training finds its loss scale by overflowing; its scaler skips such a step itself
         optimizer.zero_grad(set_to_none=True)
@@ -78,15 +78,6 @@ class SkipNonFinite(Callback):
         _folder(trainer).mkdir(parents=True, exist_ok=True)
         path = _folder(trainer) / f"nonfinite-step={trainer.global_step + 1}-rank={trainer.global_rank}.pt"
         torch.save({"batch": list(batch)}, path)
-
-
-def gathered(own: tuple[list[str], list[str]]) -> list[tuple[list[str], list[str]]]:
-    """Of every rank; collective."""
-    if world_size() == 1:
-        return [own]
-    everywhere: list[tuple[list[str], list[str]]] = [own] * world_size()
-    distributed.all_gather_object(everywhere, own)
-    return everywhere
 
 
 def blamed(everywhere: list[tuple[list[str], list[str]]]) -> str:
