@@ -94,11 +94,9 @@ def requeue(end: Interrupted) -> None:
     """
     if "SLURM_JOB_ID" not in os.environ or end.signal not in (signal.SIGUSR1, signal.SIGTERM):
         return
-    if end.signal == signal.SIGTERM and not being_preempted(
-        _scontrol("show", "job", os.environ["SLURM_JOB_ID"])
-    ):
-        return
     if os.environ.get("SLURM_PROCID", "0") == "0":
+        if end.signal == signal.SIGTERM and not being_preempted(_scontrol("show", "job", job_name())):
+            return
         print(f"train: scontrol requeue {job_name()}", file=sys.stderr, flush=True)
         _scontrol("requeue", job_name())
     time.sleep(PATIENCE)
