@@ -13,6 +13,7 @@ from hmmtts.audio.normaliser import Moments, Normaliser
 from hmmtts.data.cache import FeatureCache
 from hmmtts.data.dataset import Transcriber
 from hmmtts.data.manifest import Utterance
+from hmmtts.data.worker import leave_signals_to_the_run
 from hmmtts.text.symbols import SymbolTable
 
 log = logging.getLogger(__name__)
@@ -133,6 +134,7 @@ def _looks(
         sampler=range(1, len(looks)),
         num_workers=workers,
         collate_fn=_unchanged,
+        worker_init_fn=leave_signals_to_the_run,
         generator=torch.Generator(),  # a loader draws a seed for its workers: not from the global generator
     )
 
