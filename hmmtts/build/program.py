@@ -20,15 +20,19 @@ def recipes() -> dict[str, Path]:
     return {path.parent.name: path for path in sorted(folder("recipes").glob("*/recipe.yaml"))}
 
 
+def own() -> list[Path]:
+    """The folders of a user's own YAML, laid out as conf/, that the environment names in HMMTTS_CONF."""
+    return [Path(name).resolve() for name in os.environ.get("HMMTTS_CONF", "").split(os.pathsep) if name]
+
+
 def targets(*more: Path) -> frozenset[str]:
     """Every string that stands behind `_target_:` in conf/ and recipes/ of this program, in the folders named here,
-    and in those that the environment names in HMMTTS_CONF (a user's own YAML).
+    and in the user's own.
 
     A config that arrives inside a checkpoint may name these and nothing else: any prefix or block list can be got
     round through the attributes of a module.
     """
-    own = [Path(name) for name in os.environ.get("HMMTTS_CONF", "").split(os.pathsep) if name]
-    return _targets(folder("conf"), folder("recipes"), *more, *own)
+    return _targets(folder("conf"), folder("recipes"), *more, *own())
 
 
 @cache

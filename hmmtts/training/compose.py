@@ -6,8 +6,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import hydra
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -22,6 +25,14 @@ from hmmtts.training.signals import leave_on_signals
 log = logging.getLogger(__name__)
 
 
+class OwnConf(SearchPathPlugin):
+    """`emission=NAME` also finds emission/NAME.yaml in the folders that HMMTTS_CONF names."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for place in program.own():
+            search_path.append("HMMTTS_CONF", f"file://{place}")
+
+
 def register_recipes() -> None:
     """recipes/NAME/recipe.yaml -> `recipe=NAME`.
 
@@ -29,6 +40,7 @@ def register_recipes() -> None:
     checkout; the store also reaches the processes that DDP starts. The recipe's own name becomes the value of `recipe`.
     """
     register_resolvers()
+    Plugins.instance().register(OwnConf)
     for name, path in program.recipes().items():
         node = OmegaConf.load(path)
         assert isinstance(node, DictConfig)
