@@ -1,11 +1,17 @@
 """Facts about this installation and this machine, as pairs of a name and what is so."""
 
 import os
+import re
 import resource
 import shutil
+import socket
+import subprocess
 from collections.abc import Iterator
+from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import gettempdir
+from typing import NamedTuple
 
 Facts = Iterator[tuple[str, str]]
 
@@ -35,9 +41,11 @@ KERNELS = (
     "hmmtts.hmm.backends.cpu.semi_markov",
     "hmmtts.hmm.backends.cpu.warping",
     "hmmtts.hmm.backends.cpu.soft_warping",
+    "hmmtts.hmm.backends.cpu.long_text",
     "hmmtts.hmm.backends.cpu.streaming",
 )
 GIB = 2**30
+UNLIMITED = 2**60  # bytes: version 1 of cgroups writes a number where it means none
 
 
 def packages() -> Facts:
@@ -80,10 +88,6 @@ def backends() -> Facts:
 def devices() -> Facts:
     import torch
 
-    yield (
-        "CPU threads",
-        f"{torch.get_num_threads()} of {os.cpu_count()} (OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')})",
-    )
     if not torch.cuda.is_available():
         yield (
             "GPU",
@@ -94,31 +98,165 @@ def devices() -> Facts:
         yield f"GPU {i}", f"{properties.name}, {properties.total_memory / GIB:.0f} GiB"
 
 
+def processor() -> Facts:
+    """A container often may use less than it sees: threads beyond that wait for each other."""
+    import torch
+
+    limit = cgroup_limits()
+    yield "cores seen", str(os.cpu_count())
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    yield "cores usable", f"{usable}{'' if limit.cores is None else f', {limit.cores:g} by the cgroup'}"
+    threads, allowed = torch.get_num_threads(), min(usable, limit.cores or usable)
+    more = " (more than the cores: set OMP_NUM_THREADS)" if threads > max(1, allowed) else ""
+    yield "threads of torch", f"{threads}{more}"
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        yield name, os.environ.get(name, "unset")
+
+
+def memory() -> Facts:
+    limit = cgroup_limits()
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        sizes = dict(re.findall(r"(\w+):\s+(\d+) kB", meminfo.read_text()))
+        total, free = (int(sizes[name]) * 1024 / GIB for name in ("MemTotal", "MemAvailable"))
+        yield "memory", f"{total:.1f} GiB, {free:.1f} available"
+    yield "memory by the cgroup", "no limit" if limit.memory is None else f"{limit.memory / GIB:.1f} GiB"
+    if Path("/dev/shm").is_dir():
+        free = shutil.disk_usage("/dev/shm").free / GIB
+        low = " (low: data.workers pass batches through it; in docker --shm-size=8g)" if free < 1 else ""
+        yield "shared memory", f"{free:.1f} GiB free{low}"
+
+
 def limits() -> Facts:
     from hmmtts.hmm.backends.cpu.compile import cache_folder
 
     for module in KERNELS:
         folder = cache_folder(module)
         ready = "ready" if (folder / "ready").exists() else "not compiled yet: hmmtts doctor --warm"
-        yield "compiled kernels", f"{folder} ({ready})"
-    for name, place in (
-        ("disk here", Path.cwd()),
-        ("disk of the cache", folder if folder.exists() else Path.home()),
-    ):
-        yield name, f"{shutil.disk_usage(place).free / GIB:.0f} GiB free ({place})"
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    yield "open files", f"{files}{' (low: DataLoader workers may want 4096)' if files < 1024 else ''}"
-    if Path("/dev/shm").is_dir():
-        yield (
-            "shared memory",
-            f"{shutil.disk_usage('/dev/shm').free / GIB:.1f} GiB (DataLoader workers pass batches through it)",
-        )
-    settings = {
-        name: value
-        for name, value in os.environ.items()
-        if name.startswith(("HMMTTS_", "SLURM_JOB", "NUMBA_"))
+        yield f"kernels {module.rpartition('.')[2]}", f"{folder} ({ready})"
+    places = {
+        "disk here": Path.cwd(),
+        "disk of the kernels": folder,
+        "disk for temporary files": Path(gettempdir()),
     }
-    yield "settings", ", ".join(f"{name}={value}" for name, value in sorted(settings.items())) or "none"
+    if "HMMTTS_CACHE" in os.environ:
+        places["disk of the cache"] = Path(os.environ["HMMTTS_CACHE"])
+    for name, place in places.items():
+        existing = next(parent for parent in (place, *place.absolute().parents) if parent.exists())
+        writable = "" if os.access(existing, os.W_OK) else ", not writable"
+        yield name, f"{shutil.disk_usage(existing).free / GIB:.0f} GiB free ({place}{writable})"
+    for name, kind, least in (
+        ("open files", resource.RLIMIT_NOFILE, 1024),
+        ("processes", resource.RLIMIT_NPROC, 256),
+        ("locked memory", resource.RLIMIT_MEMLOCK, 0),  # InfiniBand wants it unlimited
+    ):
+        soft, hard = map(_limit, resource.getrlimit(kind))
+        low = f" (low: ulimit -n {4 * least})" if 0 <= resource.getrlimit(kind)[0] < least else ""
+        yield name, f"{soft}, at most {hard}{low}"
+
+
+def distributed() -> Facts:
+    """gloo proves itself in a group of one: it fails where the machine's own name has no address."""
+    import torch
+    from torch import distributed as dist
+
+    if not dist.is_available():
+        yield "torch.distributed", "not built in"
+        return
+    try:
+        group = dist.ProcessGroupGloo(dist.HashStore(), 0, 1, timedelta(seconds=5))
+        one = torch.ones(1)
+        group.allreduce([one]).wait()
+        yield "gloo", "works" if float(one) == 1.0 else f"WRONG: 1 expected, got {float(one)}"
+    except (RuntimeError, AttributeError) as error:
+        yield "gloo", f"off: {error}"
+    if dist.is_nccl_available():
+        number = ".".join(map(str, torch.cuda.nccl.version()))
+        yield "nccl", f"{number}{'' if torch.cuda.is_available() else ', no GPU to use it'}"
+    else:
+        yield "nccl", "not in this build of torch"
+    try:
+        yield "name of this host", f"{socket.gethostname()}, {socket.gethostbyname(socket.gethostname())}"
+    except OSError as error:
+        yield "name of this host", f"{socket.gethostname()}, no address ({error}): export MASTER_ADDR=ADDRESS"
+
+
+def scheduler() -> Facts:
+    if shutil.which("sbatch") is None:
+        yield "SLURM", "not here"
+    else:
+        yield "SLURM", _said("sinfo", "--version")
+        yield "partitions", _said("sinfo", "--noheader", "--format=%P %a %D nodes").replace("\n", "; ")
+    if "SLURM_JOB_ID" in os.environ:
+        names = (
+            "JOB_ID",
+            "JOB_PARTITION",
+            "NNODES",
+            "NTASKS",
+            "PROCID",
+            "CPUS_ON_NODE",
+            "GPUS_ON_NODE",
+            "RESTART_COUNT",
+        )
+        found = {name: os.environ.get(f"SLURM_{name}") for name in names}
+        yield "this job", ", ".join(f"{name}={value}" for name, value in found.items() if value is not None)
+
+
+def settings() -> Facts:
+    for name, value in sorted(os.environ.items()):
+        if name.startswith(("HMMTTS_", "NUMBA_", "NCCL_", "GLOO_", "MASTER_", "CUDA_", "PYTORCH_", "TORCH_")):
+            yield name, value
+
+
+SECTIONS = (
+    packages, extras, backends, devices, processor, memory, limits, distributed, scheduler, settings,
+)  # fmt: skip
+
+
+class CgroupLimits(NamedTuple):
+    cores: float | None
+    memory: int | None  # bytes
+
+
+def cgroup_limits(
+    membership: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
+) -> CgroupLimits:
+    """What a container or a scheduler allows this process, in either version of cgroups; a group obeys those above it."""
+    cores, sizes = [], []
+    for line in membership.read_text().splitlines() if membership.is_file() else ():
+        _, controllers, path = line.split(":", 2)
+        tops = [root / name for name in controllers.split(",")] if controllers else [root]
+        for top in tops:
+            group = top / path.lstrip("/")
+            for folder in (group, *(parent for parent in group.parents if parent.is_relative_to(top))):
+                quota, period = _words(folder / "cpu.max") or (
+                    *_words(folder / "cpu.cfs_quota_us"), *_words(folder / "cpu.cfs_period_us"), "", "",
+                )[:2]  # fmt: skip
+                if quota.isdigit() and period.isdigit():
+                    cores.append(int(quota) / int(period))
+                for name in ("memory.max", "memory.limit_in_bytes"):
+                    sizes += [int(word) for word in _words(folder / name) if word.isdigit()]
+    sizes = [size for size in sizes if size < UNLIMITED]
+    return CgroupLimits(min(cores, default=None), min(sizes, default=None))
+
+
+def _words(path: Path) -> tuple[str, ...]:
+    try:
+        return tuple(path.read_text().split())
+    except OSError:
+        return ()
+
+
+def _limit(value: int) -> str:
+    return "unlimited" if value == resource.RLIM_INFINITY else str(value)
+
+
+def _said(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"off: {error}"
+    return done.stdout.strip() if done.returncode == 0 else f"off: {done.stderr.strip()}"
 
 
 def _version(name: str) -> str | None:

@@ -30,6 +30,7 @@ class CTC(NamedTuple):
     topology: LeftToRight
     classes: Int[Tensor, "b n"]
     states: Int[Tensor, "b"]
+    blank: int
 
     def feasible(self, frames: Int[Tensor, "b"]) -> Bool[Tensor, "b"]:
         """Which utterances have frames enough for their labels, and one more wherever two equal ones follow."""
@@ -76,7 +77,7 @@ def ctc(
     differs = torch.ones_like(real)
     differs[:, :-1] = labels[:, :-1] != labels[:, 1:]
     skip[:, 2:-1:2] = torch.where(real & (differs | (place == lengths.to(place)[:, None] - 1)), 0.0, NEVER)
-    return CTC(LeftToRight(stay, torch.zeros_like(skip), skip), classes, end[:, 0] + 1)
+    return CTC(LeftToRight(stay, torch.zeros_like(skip), skip), classes, end[:, 0] + 1, blank)
 
 
 def trellis(
@@ -89,11 +90,16 @@ def trellis(
     scores = log_probs.gather(2, index).masked_fill((chain.classes == NOTHING)[:, None], 0.0)
     is_open = chain.classes == OTHER
     if bool(is_open.any()):
-        scores = torch.where(is_open[:, None], log_probs.amax(2, keepdim=True) - margin, scores)
+        scores = torch.where(is_open[:, None], other(log_probs, chain.blank, margin)[:, :, None], scores)
     scores = torch.nn.functional.pad(scores, (0, 0, 1, 1))
     outside = torch.arange(t + AROUND, device=frames.device) == frames[:, None] + 1
     scores = torch.where(outside[:, :, None], 0.0, scores)
     return Trellis(scores, chain.topology, frames + AROUND, chain.states)
+
+
+def other(log_probs: Float[Tensor, "*b t v"], blank: int, margin: float = MARGIN) -> Float[Tensor, "*b t"]:
+    """The score of an open gap: the blank, or whatever is most probable less the margin."""
+    return torch.maximum(log_probs.amax(-1) - margin, log_probs[..., blank])
 
 
 def ctc_log_likelihood(
