@@ -6,12 +6,15 @@ from pathlib import Path
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from hmmtts.batch import Batch
 from hmmtts.build.facts import Facts
-from hmmtts.data.dataset import SpeechDataset
+from hmmtts.data.collate import collate
+from hmmtts.data.dataset import Draw, SpeechDataset
 from hmmtts.data.loader import Loading
 from hmmtts.data.manifest import Utterance, manifests, read_utterances
 from hmmtts.data.sampler import EvaluationBatches, TrainingBatches
 from hmmtts.training.faults import DataError
+from hmmtts.training.worst import worst
 
 
 def read_splits(folder: Path) -> dict[str, list[Utterance]]:
@@ -33,6 +36,7 @@ class SpeechData(LightningDataModule):
         loading: Loading,
         seed: int,
         position: int = 0,
+        symbols: dict[str, int] | None = None,
     ):
         super().__init__()
         self.splits = splits
@@ -40,12 +44,23 @@ class SpeechData(LightningDataModule):
         self.loading = loading
         self.seed = seed
         self.position = position  # batches trained on in earlier lives of this run
+        self.symbols = symbols or {}  # of each utterance
 
     def train_dataloader(self) -> DataLoader:
         epochs = self.loading.epochs(self.splits["train"], self._world_size)
         return self.loading.loader(
             self.dataset, TrainingBatches(epochs, self.seed, self._rank, self.position)
         )
+
+    def worst_batches(self) -> dict[str, Batch]:
+        """Those of training that take most memory, by what is largest in them."""
+        utterances = self.splits["train"]
+        lengths = [utterance.duration for utterance in utterances]
+        symbols = [self.symbols.get(utterance.id, 1) for utterance in utterances]
+        return {
+            what: collate([self.dataset[Draw(utterances[index])] for index in batch])
+            for what, batch in worst(self.loading.epochs(utterances).buckets, lengths, symbols).items()
+        }
 
     def val_dataloader(self) -> DataLoader:
         return self.evaluation("valid", self._rank, self._world_size)

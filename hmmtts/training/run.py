@@ -187,7 +187,8 @@ def _voice_and_data(config: dict, start: Start) -> tuple[Bundle, SpeechData]:
     objects.make(config["memory"]).apply(model)
     dataset = dataset_of(loading, features, frontend, facts, config["seed"])
     bundle = Bundle(model, facts, features, frontend, objects.vocoder(config, features), config, start.step)
-    return bundle, SpeechData(splits, dataset, loading, config["seed"], start.batches)
+    symbols = {name: size.symbols for name, size in surveys["train"].sizes.items()}
+    return bundle, SpeechData(splits, dataset, loading, config["seed"], start.batches, symbols)
 
 
 def _refuse_untrained_symbols(surveys: dict[str, Survey], facts: Facts) -> None:
