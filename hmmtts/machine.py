@@ -136,7 +136,7 @@ def limits() -> Facts:
         yield f"kernels {module.rpartition('.')[2]}", f"{folder} ({ready})"
     places = {
         "disk here": Path.cwd(),
-        "disk of the kernels": folder,
+        "disk of the kernels": folder.parent,
         "disk for temporary files": Path(gettempdir()),
     }
     if "HMMTTS_CACHE" in os.environ:
@@ -166,7 +166,7 @@ def distributed() -> Facts:
     try:
         group = dist.ProcessGroupGloo(dist.HashStore(), 0, 1, timedelta(seconds=5))
         one = torch.ones(1)
-        group.allreduce([one]).wait()
+        group.allreduce([one]).wait()  # type: ignore[attr-defined]
         yield "gloo", "works" if float(one) == 1.0 else f"WRONG: 1 expected, got {float(one)}"
     except (RuntimeError, AttributeError) as error:
         yield "gloo", f"off: {error}"
@@ -185,8 +185,8 @@ def scheduler() -> Facts:
     if shutil.which("sbatch") is None:
         yield "SLURM", "not here"
     else:
-        yield "SLURM", _said("sinfo", "--version")
-        yield "partitions", _said("sinfo", "--noheader", "--format=%P %a %D nodes").replace("\n", "; ")
+        said = _said("sinfo", "--noheader", "--format=%P %a %D nodes")
+        yield "SLURM", said.replace("\n", "; ")
     if "SLURM_JOB_ID" in os.environ:
         names = (
             "JOB_ID",
@@ -222,22 +222,27 @@ def cgroup_limits(
     membership: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
 ) -> CgroupLimits:
     """What a container or a scheduler allows this process, in either version of cgroups; a group obeys those above it."""
-    cores, sizes = [], []
+    cores: list[float] = []
+    sizes: list[int] = []
     for line in membership.read_text().splitlines() if membership.is_file() else ():
         _, controllers, path = line.split(":", 2)
         tops = [root / name for name in controllers.split(",")] if controllers else [root]
         for top in tops:
             group = top / path.lstrip("/")
             for folder in (group, *(parent for parent in group.parents if parent.is_relative_to(top))):
-                quota, period = _words(folder / "cpu.max") or (
-                    *_words(folder / "cpu.cfs_quota_us"), *_words(folder / "cpu.cfs_period_us"), "", "",
-                )[:2]  # fmt: skip
-                if quota.isdigit() and period.isdigit():
-                    cores.append(int(quota) / int(period))
+                cores += _cores(
+                    _words(folder / "cpu.max")
+                    or _words(folder / "cpu.cfs_quota_us") + _words(folder / "cpu.cfs_period_us")
+                )
                 for name in ("memory.max", "memory.limit_in_bytes"):
                     sizes += [int(word) for word in _words(folder / name) if word.isdigit()]
     sizes = [size for size in sizes if size < UNLIMITED]
     return CgroupLimits(min(cores, default=None), min(sizes, default=None))
+
+
+def _cores(words: tuple[str, ...]) -> list[float]:
+    """Of a quota and its period; `max` and -1 are none."""
+    return [int(words[0]) / int(words[1])] if len(words) == 2 and all(map(str.isdigit, words)) else []
 
 
 def _words(path: Path) -> tuple[str, ...]:
@@ -256,7 +261,9 @@ def _said(*command: str) -> str:
         done = subprocess.run(command, capture_output=True, text=True, timeout=5)
     except (OSError, subprocess.SubprocessError) as error:
         return f"off: {error}"
-    return done.stdout.strip() if done.returncode == 0 else f"off: {done.stderr.strip()}"
+    if done.returncode == 0:
+        return done.stdout.strip()
+    return f"off: {(done.stderr.strip() or 'no reason given').splitlines()[-1]}"
 
 
 def _version(name: str) -> str | None:

@@ -7,29 +7,28 @@ import typer
 
 def run(
     warm: Annotated[bool, typer.Option("--warm", help="Compile the HMM kernels into the cache now.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The same for programs.")] = False,
 ) -> None:
     """Say what is installed, which backends work and why others do not, and the limits of this machine.
 
-    Example: hmmtts doctor --warm
+    Example: hmmtts doctor
     """
+    import json
     import platform
     from importlib import import_module
-
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
 
     from hmmtts import __version__, machine
 
     if warm:
         for module in machine.KERNELS:
             import_module(module).make_ready()
-    table = Table(
-        title=f"hmmtts {__version__}, Python {platform.python_version()}, {platform.platform()}",
-        show_header=False,
-    )
-    for section in (machine.packages, machine.extras, machine.backends, machine.devices, machine.limits):
-        for name, value in section():
-            table.add_row(name, escape(value))
-        table.add_section()
-    Console().print(table)
+    title = {"hmmtts": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    report = {section.__name__: dict(section()) for section in machine.SECTIONS}
+    if as_json:
+        print(json.dumps(title | report, indent=2))
+        return
+    print(", ".join(f"{name} {value}" for name, value in title.items()))
+    for section, facts in report.items():
+        print(f"\n{section}")
+        for name, value in facts.items():
+            print(f"  {name:<25} {value}")
