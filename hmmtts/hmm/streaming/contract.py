@@ -54,6 +54,7 @@ class Smoother(NamedTuple):
     held: Int[Tensor, "b"]  # frames heard and not yet given out
     log_alpha: Float[Tensor, "b h n"]
     log_obs: Float[Tensor, "b h n"]
+    likelihood: Float[Tensor, "b h n"]  # exp(log_obs), the largest of each frame 1
 
 
 class Decoder(NamedTuple):

@@ -38,7 +38,8 @@ def filter_start(model: Model) -> Filter:
 def smoother_start(model: Model, lag: int) -> Smoother:
     """`lag`: frames after a frame that are waited for; more are surer, later, and cost work in proportion."""
     rows = torch.zeros(model.streams, 0, model.start.shape[1], dtype=torch.float64, device=model.start.device)
-    return Smoother(filter_start(model), _lag(lag), torch.zeros(model.streams, dtype=torch.int64), rows, rows)
+    held = torch.zeros(model.streams, dtype=torch.int64)
+    return Smoother(filter_start(model), _lag(lag), held, rows, rows, rows)
 
 
 def viterbi_start(model: Model, lag: int) -> Decoder:
@@ -116,7 +117,7 @@ def _chunk(
         )
     c = log_obs.shape[1]
     if frames is None:
-        frames = torch.where(over, 0, c)
+        frames = torch.full((b,), c) if not bool(over.any()) else torch.where(over, 0, c)
     frames = frames.to("cpu", torch.int64)
     if frames.shape != (b,) or int(frames.min()) < 0 or int(frames.max()) > c:
         raise ValueError(f"frames must be {b} integers between 0 and {c}, got {frames.tolist()}")

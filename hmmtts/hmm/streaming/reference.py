@@ -88,7 +88,10 @@ def smooth(model: Model, state: Smoother, chunk: Chunk) -> tuple[Smoother, Smoot
         kept_obs.append(log_obs[first:])
     left = torch.tensor([len(rows) for rows in kept_alpha])
     emitted = torch.tensor([len(rows) for rows in given])
-    state = Smoother(heard, state.lag, left, _padded(kept_alpha, 0.0), _padded(kept_obs, 0.0))
+    likely = [(rows - rows.max(1, keepdim=True).values).nan_to_num(NEVER).exp() for rows in kept_obs]
+    state = Smoother(
+        heard, state.lag, left, _padded(kept_alpha, 0.0), _padded(kept_obs, 0.0), _padded(likely, 0.0)
+    )
     begin = heard.frames - left - emitted
     return state, Smoothed(_padded(given, 0.0), begin, emitted, heard.log_likelihood)
 

@@ -77,20 +77,21 @@ def _smooth(model: Model, state: Smoother, chunk: Chunk) -> tuple[Smoother, Smoo
     kept = torch.where(heard.ended, 0, torch.clamp(state.held + chunk.frames, max=state.lag))
     emitted = state.held + chunk.frames - kept
     new = (model.streams, int(kept.max()), model.start.shape[1])
-    log_alpha, log_obs = (torch.zeros(new, dtype=torch.float64) for _ in range(2))
+    log_alpha, log_obs, likelihood = (torch.zeros(new, dtype=torch.float64) for _ in range(3))
     given = torch.zeros(model.streams, int(emitted.max()), new[2], dtype=torch.float64)
 
     def run(streams: np.ndarray) -> None:
         _smooth_kernel(
             streams, *_arrays(model), *_arrays_of(state.filter, chunk), heard.log_alpha.numpy(),
             heard.log_likelihood.numpy(), state.lag, state.held.numpy(), _array(state.log_alpha),
-            _array(state.log_obs), kept.numpy(), log_alpha.numpy(), log_obs.numpy(), given.numpy(), status,
+            _array(state.log_obs), _array(state.likelihood), kept.numpy(), log_alpha.numpy(), log_obs.numpy(),
+            likelihood.numpy(), given.numpy(), status,
         )  # fmt: skip
 
     _over_streams(run, model, state.filter.frames, chunk, 1 + state.lag, status)
     first = heard.frames - kept - emitted
     return (
-        Smoother(heard, state.lag, kept, log_alpha, log_obs),
+        Smoother(heard, state.lag, kept, log_alpha, log_obs, likelihood),
         Smoothed(given, first, emitted, heard.log_likelihood),
     )
 
@@ -219,7 +220,7 @@ def _end(row, end, S, out):
 @kernel
 def _smooth_kernel(
     streams, start, end, states, dense, scores, weights, top, stay, move, skip, heard, log_obs, frames, ending,
-    log_alpha, log_z, lag, held, old_alpha, old_obs, kept, new_alpha, new_obs, given, status,
+    log_alpha, log_z, lag, held, old_alpha, old_obs, old_likely, kept, new_alpha, new_obs, new_likely, given, status,
 ):  # fmt: skip
     width, longest = log_obs.shape[2], 0
     for b in streams:
@@ -237,9 +238,7 @@ def _smooth_kernel(
         arcs = scores, weights, top, stay[shared], move[shared], skip[shared]
         back_arcs = back, back_weights, top, stay[shared], move[shared], skip[shared]
         h, first = held[b], 0
-        alphas[:h], emissions[:h] = old_alpha[b, :h], old_obs[b, :h]
-        for r in range(h if dense else 0):
-            recursion.exponentiate(emissions[r], likely[r], S)
+        alphas[:h], emissions[:h], likely[:h] = old_alpha[b, :h], old_obs[b, :h], old_likely[b, :h]
         row = log_alpha[b]
         for t in range(frames[b]):
             if not rows.finite(log_obs[b, t], S):
@@ -249,9 +248,8 @@ def _smooth_kernel(
             log_z[b] += _advance(log_obs[b], t, begun, start[b], arcs, dense, space, row, alphas[h], S)
             row[:] = alphas[h]
             emissions[h] = log_obs[b, t]
+            recursion.exponentiate(emissions[h], likely[h], S)
             h += 1
-            if dense:
-                recursion.exponentiate(emissions[h - 1], likely[h - 1], S)
             if h - first > lag:
                 fits = dense
                 linear[:S] = 1.0
@@ -273,7 +271,11 @@ def _smooth_kernel(
                 recursion.share(alphas[r], beta, given[b, r], S)
                 _back(emissions[r], beta, worth, back_arcs, dense, space, S)
         for r in range(kept[b]):
-            new_alpha[b, r], new_obs[b, r] = alphas[first + r], emissions[first + r]
+            new_alpha[b, r], new_obs[b, r], new_likely[b, r] = (
+                alphas[first + r],
+                emissions[first + r],
+                likely[first + r],
+            )
 
 
 @inner
