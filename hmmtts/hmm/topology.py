@@ -102,9 +102,10 @@ class SemiMarkovDense(NamedTuple):
 
     def _total_frames(self, states: int) -> tuple[Tensor, Tensor]:
         shortest, longest = duration_limits(self.durations[:states])
-        follows = torch.isfinite(self.transition[:states, :states])
-        never = torch.inf
-        begins = torch.isfinite(self.initial[:states])
+        possible, never = torch.isfinite(shortest), torch.inf
+        shortest, longest = (torch.where(possible, limit, 0.0) for limit in (shortest, longest))
+        follows = torch.isfinite(self.transition[:states, :states]) & possible & possible[:, None]
+        begins = torch.isfinite(self.initial[:states]) & possible
         ends = torch.ones_like(begins) if self.final is None else torch.isfinite(self.final[:states])
         least, most = (torch.where(begins, x, bad) for x, bad in ((shortest, never), (longest, -never)))
         # Bellman-Ford: `states` segments reach every state by its shortest path; who still gains then goes round a circle.
