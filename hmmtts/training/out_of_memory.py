@@ -9,14 +9,18 @@ import torch
 from torch import Tensor, distributed
 
 from hmmtts.batch import Batch
+from hmmtts.data.loader import Loading
 from hmmtts.training.faults import EnvironmentFault
 from hmmtts.training.joining import world_size
 
 log = logging.getLogger(__name__)
 
-ADVICE = (
-    "lower data.max_seconds or data.max_items, or choose memory=checkpointing or trainer.precision=bf16-mixed"
-)
+
+def advice(loading: Loading) -> str:
+    return (
+        f"lower data.max_seconds (now {loading.max_seconds:g}) or data.max_items (now {loading.max_items}), or choose "
+        "memory=checkpointing or trainer.precision=bf16-mixed"
+    )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -33,14 +37,14 @@ def described(batch: Batch) -> str:
 
 
 @contextmanager
-def stopping(what: str, batch: Batch) -> Iterator[None]:
+def stopping(what: str, batch: Batch, mend: str) -> Iterator[None]:
     """Memory that runs out inside ends the run, by name."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise EnvironmentFault(f"{what} {described(batch)} does not fit in memory: {ADVICE}") from error
+        raise EnvironmentFault(f"{what} {described(batch)} does not fit in memory: {mend}") from error
 
 
 def fits(work: Callable[[], None]) -> bool:

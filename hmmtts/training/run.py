@@ -27,6 +27,7 @@ from hmmtts.training.evaluate import define_all, evaluate
 from hmmtts.training.faults import ConfigError, DataError, Interrupted
 from hmmtts.training.judge import Judge
 from hmmtts.training.logger import EventLogger
+from hmmtts.training.out_of_memory import advice
 from hmmtts.training.prepare import first_alone, prepare
 from hmmtts.training.report import write_report
 from hmmtts.training.run_folder import RunFolder, Start, write_json
@@ -228,6 +229,7 @@ def _task(config: dict, bundle: Bundle) -> Task:
         judge=Judge(bundle),
         bundle=bundle,
         pace=config["optim"]["pace"],
+        mend=advice(objects.loading(config)),
     )
 
 

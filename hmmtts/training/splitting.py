@@ -14,7 +14,7 @@ from hmmtts.batch import Batch
 from hmmtts.nn.lengths import Mean
 from hmmtts.training.faults import EnvironmentFault
 from hmmtts.training.joining import gather, shares
-from hmmtts.training.out_of_memory import ADVICE, average, described, fits
+from hmmtts.training.out_of_memory import average, described, fits
 from hmmtts.training.task import Task
 from hmmtts.training.trial import split
 
@@ -77,7 +77,7 @@ class SplittingTask(Task):
                     for name, value in self.named_buffers():
                         value.copy_(counters[name])
                 return gradients
-        raise EnvironmentFault(f"memory runs out even with one utterance at a time: {words}: {ADVICE}")
+        raise EnvironmentFault(f"memory runs out even with one utterance at a time: {words}: {self.mend}")
 
     def _of(self, parts: list[Batch], factor: Tensor) -> list[Tensor]:
         """Nothing where it did not fit. The parts are counted first: each is a share of what all ranks have."""

@@ -37,6 +37,7 @@ class Task(LightningModule):
         judge: Judge | None = None,
         bundle: Bundle | None = None,
         pace: Mapping[str, float] | None = None,
+        mend: str = "take smaller batches",
     ):
         super().__init__()
         self.model = model
@@ -48,15 +49,16 @@ class Task(LightningModule):
         self.pace = dict(pace or {})
         self.health: list[str] = []  # the last verdict on the alignment
         self.batch: Batch  # being trained on
+        self.mend = mend  # what to do when memory runs out
         self.validated: Tally | None = None  # the losses of the validation under way
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.batch = batch
-        with stopping("the batch", batch):
+        with stopping("the batch", batch, self.mend):
             return self.logged(self.means(batch), batch)
 
     def backward(self, loss: Tensor, *args: object, **kwargs: object) -> None:
-        with stopping("the batch", self.batch):
+        with stopping("the batch", self.batch, self.mend):
             loss.backward()
 
     def logged(self, means: dict[str, Mean], batch: Batch) -> Tensor:

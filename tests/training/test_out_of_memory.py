@@ -11,8 +11,10 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from hmmtts.batch import Batch
+from hmmtts.data.loader import Loading
 from hmmtts.nn.lengths import Mean
 from hmmtts.training.faults import EnvironmentFault
+from hmmtts.training.out_of_memory import advice
 from hmmtts.training.schedule import Constant
 from hmmtts.training.splitting import SplittingTask
 from hmmtts.training.task import Task
@@ -90,8 +92,7 @@ def test_a_batch_that_does_not_fit_stops_the_run_by_name(backward):
     with only(700 * MIB), pytest.raises(EnvironmentFault) as stopped:
         train(Task, Hungry(backward))
     assert str(stopped.value) == (
-        "the batch [u8, u9, u10, u11] (T=5 frames, S=0 symbols) does not fit in memory: lower data.max_seconds or "
-        "data.max_items, or choose memory=checkpointing or trainer.precision=bf16-mixed"
+        "the batch [u8, u9, u10, u11] (T=5 frames, S=0 symbols) does not fit in memory: take smaller batches"
     )
 
 
@@ -120,3 +121,10 @@ def test_one_utterance_that_does_not_fit_stops_the_run(caplog):
     ):
         train(SplittingTask, Hungry(backward=False))
     assert caplog.text.count("memory ran out") == 2
+
+
+def test_the_advice_names_the_settings_and_their_values():
+    words = advice(Loading(max_seconds=60, max_items=8))
+    assert words.startswith(
+        "lower data.max_seconds (now 60) or data.max_items (now 8), or choose memory=checkpointing"
+    )

@@ -31,7 +31,7 @@ class Preflight(Callback):
             lightning.seed_everything(0, verbose=False)
             for what, batch in trainer.datamodule.worst_batches().items():  # type: ignore[attr-defined]
                 batch = trainer.strategy.batch_to_device(batch, pl_module.device)
-                with stopping(f"preflight: the batch with the {what}", batch):
+                with stopping(f"preflight: the batch with the {what}", batch, pl_module.mend):
                     backward(pl_module, batch, trainer.precision_plugin.forward_context())
                 pl_module.zero_grad(set_to_none=True)
                 words.append(
