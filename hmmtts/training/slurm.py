@@ -142,6 +142,7 @@ class Submission(Callback):
         if problem:
             print(f"train: {problem}", file=sys.stderr)
             sys.exit(2)  # Hydra turns exceptions of a callback into warnings
+        self.argv = sys.argv[:]
         folder = Path(config.hydra.sweep.dir).resolve()
         print(
             f"{folder}: jobs are on their way to SLURM; each writes there, what it prints goes to "
@@ -162,8 +163,11 @@ class Submission(Callback):
         return None
 
     def __setstate__(self, state: dict) -> None:
-        """Unpickled in the job, before the config is composed again there, which needs the resolvers."""
+        """Unpickled in the job: the config is composed again there, which needs the resolvers, and what would resume it
+        is the command that submitted it.
+        """
         from hmmtts.training.resolvers import register_resolvers
 
         register_resolvers()
+        sys.argv[:] = state["argv"]
         self.__dict__ |= state

@@ -105,6 +105,8 @@ def test_a_sweep_is_a_job_array_whose_jobs_survive_the_signal(cluster: Cluster, 
     assert submission.returncode == 0, printed
     assert "run.name=sweep" in printed
     assert first.facts["Restarts"] == "1"
+    (log,) = (cluster.run_folder("sweep") / "slurm").glob(f"{first.id}/*_0_log.out")
+    assert "resume with: python train.py -m hydra/launcher=slurm" in log.read_text()
     assert_same(whole, cluster.run_folder("sweep") / "0")
     assert (cluster.run_folder("sweep") / "1" / "metrics.json").is_file()
 
