@@ -106,7 +106,7 @@ class SpeechModel(nn.Module, ABC):
 
     def possible(self, batch: Batch) -> Bool[Tensor, "b"]:
         """Which utterances have acoustic frames enough for their states."""
-        return batch.acoustic_frames >= self.aligner.fewest_frames(batch)
+        return self.aligner.possible(batch)
 
     @torch.no_grad()
     def align(self, batch: Batch) -> Aligned:

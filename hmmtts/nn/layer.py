@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from hmmtts import hmm
 from hmmtts.batch import Alignment
-from hmmtts.hmm import LeftToRight
+from hmmtts.hmm import LeftToRight, SemiMarkovLeftToRight
+from hmmtts.nn.duration_laws import Predicted
 from hmmtts.nn.emissions import Emission
 from hmmtts.nn.recompute import called
 from hmmtts.nn.states import States
@@ -20,7 +21,7 @@ class Trellis(NamedTuple):
 
     cells: Float[Tensor, "b n d"]
     log_obs: Float[Tensor, "b u n"]
-    topology: LeftToRight
+    topology: LeftToRight | SemiMarkovLeftToRight
     frames: Int[Tensor, "b"]
     states: Int[Tensor, "b"]
 
@@ -49,7 +50,7 @@ class HMMLayer(nn.Module):
 
     recompute = False  # the emissions' activations: hmmtts.training.memory
 
-    def __init__(self, states: States, emission: Emission, transitions: Transitions) -> None:
+    def __init__(self, states: States, emission: Emission, transitions: Transitions | Predicted) -> None:
         super().__init__()
         self.states, self.emission, self.transitions = states, emission, transitions
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from hmmtts.autoregressive import Autoregressive
 from hmmtts.nn.durations.geometric import Geometric
+from hmmtts.nn.durations.semi_markov import SemiMarkov
 from hmmtts.speech_model import SpeechModel
 
 
@@ -22,7 +23,7 @@ def varied(model: SpeechModel, temperature: float | None, quantile: float | None
             raise ValueError(f"quantile must lie between 0 and 1, got {quantile:g}")
         if isinstance(model, Autoregressive):
             model.manner = replace(model.manner, quantile=quantile, drawn=False)
-        elif isinstance(model.duration, Geometric):
+        elif isinstance(model.duration, Geometric | SemiMarkov):
             model.duration.statistic, model.duration.quantile = "quantile", quantile
         else:
             raise ValueError(

@@ -12,6 +12,7 @@ from torch import Tensor
 from hmmtts.batch import Batch, Prediction
 from hmmtts.build.bundle import Bundle
 from hmmtts.build.objects import make
+from hmmtts.hmm import LeftToRight
 from hmmtts.metrics.timing import Spans
 from hmmtts.nn.aligners.hmm import HMMAligner
 from hmmtts.nn.emissions.gaussian import Gaussian
@@ -32,6 +33,7 @@ def inside(model: SpeechModel, batch: Batch) -> dict[str, Mean]:
     if not isinstance(model.aligner, HMMAligner):
         return {}
     trellis = model.aligner.trellis(batch)
+    assert isinstance(trellis.topology, LeftToRight)
     real = torch.arange(trellis.cells.shape[1], device=trellis.states.device) < trellis.states[:, None]
     figures = {"leave": over(trellis.topology.move.exp()[real])}
     emission = model.aligner.layer.emission

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from hmmtts.batch import Alignment, Batch
@@ -27,6 +27,10 @@ class Aligner(nn.Module, ABC):
     @abstractmethod
     def fewest_frames(self, batch: Batch) -> Int[Tensor, "b"]:
         """Acoustic frames that an utterance needs at least; with fewer there is no alignment."""
+
+    def possible(self, batch: Batch) -> Bool[Tensor, "b"]:
+        """Which utterances have an alignment."""
+        return batch.acoustic_frames >= self.fewest_frames(batch)
 
     @abstractmethod
     def forward(self, batch: Batch) -> Heard: ...

@@ -9,6 +9,7 @@ from torch import Tensor
 from hmmtts import hmm
 from hmmtts.batch import Alignment, Batch
 from hmmtts.nn.aligners.base import Aligner, Heard
+from hmmtts.nn.duration_laws import Predicted
 from hmmtts.nn.embedding import KinEmbedding
 from hmmtts.nn.emissions import Emission
 from hmmtts.nn.encoders import Encoder
@@ -28,7 +29,7 @@ class HMMAligner(Aligner):
         features: int,
         encoder: Encoder,
         emission: Callable[..., Emission],
-        transitions: Callable[..., Transitions],
+        transitions: Callable[..., Transitions | Predicted],
         speakers: int = 1,
         languages: int = 1,
         states_per_symbol: int = 5,

@@ -5,6 +5,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from hmmtts.batch import Batch
 from hmmtts.build.bundle import Bundle
+from hmmtts.hmm import LeftToRight
 from hmmtts.nn.aligners.hmm import HMMAligner
 from hmmtts.training import pictures
 from hmmtts.training.judge import synthesize
@@ -72,7 +73,9 @@ def show(logger: EventLogger, bundle: Bundle, batch: Batch, count: int, step: in
             f"recording through the vocoder/{index}", bundle.vocoder(target).numpy(), mel.sample_rate, step
         )
         if isinstance(bundle.model.aligner, HMMAligner):
-            leave = bundle.model.aligner.trellis(batch).topology.move[index, :states].exp()
+            arcs = bundle.model.aligner.trellis(batch).topology
+            assert isinstance(arcs, LeftToRight)
+            leave = arcs.move[index, :states].exp()
             logger.picture(
                 f"transitions/{index}",
                 pictures.transitions(leave.cpu().numpy(), symbols, batch.names[index]),

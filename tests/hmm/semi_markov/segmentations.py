@@ -1,5 +1,6 @@
 """Every segmentation of a few frames, written out: the truth that the semi-Markov recursions are held against."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -75,7 +76,7 @@ def enumerate_segmentations(
             t += d
         if not left_to_right:
             counts["initial"][path[0]] += weight
-            for i, j in zip(path, path[1:], strict=False):
+            for i, j in itertools.pairwise(path):
                 counts["transition"][i, j] += weight
             if "final" in counts:
                 counts["final"][path[-1]] += weight
@@ -93,7 +94,7 @@ def _score(x: Tensor, topology: Topology, durations: Tensor, path, lengths) -> f
         t += d
     if isinstance(topology, SemiMarkovDense):
         terms += [float(topology.initial[path[0]])]
-        terms += [float(topology.transition[i, j]) for i, j in zip(path, path[1:], strict=False)]
+        terms += [float(topology.transition[i, j]) for i, j in itertools.pairwise(path)]
         if topology.final is not None:
             terms += [float(topology.final[path[-1]])]
     return -math.inf if -math.inf in terms else math.fsum(terms)
