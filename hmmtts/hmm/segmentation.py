@@ -42,8 +42,8 @@ def segment(
 ) -> list[Segment]:
     """The segments of utterances spoken in this order.
 
-    Outside the text, a frame that is not blank costs `margin` nats: less, and doubtful edges of the text are left out;
-    more, and the text reaches into what is not its own.
+    Outside the text, a frame that is not blank costs `margin` nats. It should be near the surprise of a frame that the
+    emissions mishear: less, and doubtful edges of the text are left out; more, and the text reaches into other speech.
     """
     if not texts or any(len(text) == 0 for text in texts):
         raise ValueError("texts must be at least one utterance of at least one label each")

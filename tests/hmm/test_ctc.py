@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import ctc_loss
 
-from hmmtts.hmm.ctc import OTHER, ctc, ctc_align, ctc_log_likelihood
+from hmmtts.hmm.ctc import MARGIN, OTHER, ctc, ctc_align, ctc_log_likelihood
 
 TARGETS = torch.tensor([[1, 2, 2, 3], [3, 3, 3, 0], [2, 0, 0, 0], [0, 0, 0, 0], [1, 2, 1, 2], [1, 1, 0, 0]])
 LENGTHS = torch.tensor([4, 3, 1, 0, 4, 2])
@@ -141,7 +141,7 @@ def test_alignment_equals_an_independent_viterbi(backend):
 
 
 def test_open_gaps_take_what_is_not_in_the_text(backend):
-    """The text 1 2 within other speech: a frame outside that is not blank costs one nat."""
+    """The text 1 2 within other speech: a frame outside that is not blank costs the margin."""
     spoken = [3, 0, 4, 1, 1, 0, 2, 3, 3]
     log_probs = torch.full((1, 9, 5), math.log(0.01), dtype=torch.float64)
     log_probs[0, torch.arange(9), torch.tensor(spoken)] = math.log(0.96)
@@ -149,7 +149,7 @@ def test_open_gaps_take_what_is_not_in_the_text(backend):
     around = torch.tensor([[True, False, True]])
     alignment = ctc_align(log_probs, nine, targets, two, open_gaps=around)
     assert alignment.path[0].tolist() == [OTHER, OTHER, OTHER, 1, 1, 0, 2, OTHER, OTHER]
-    assert float(alignment.score) == pytest.approx(9 * math.log(0.96) - 4)
+    assert float(alignment.score) == pytest.approx(9 * math.log(0.96) - 4 * MARGIN)
     assert (alignment.start[0].tolist(), alignment.end[0].tolist()) == ([3, 6], [5, 7])
 
 

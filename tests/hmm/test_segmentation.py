@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from hmmtts.audio.io import read
+from hmmtts.audio.mel import LogMel
+from hmmtts.data.alignment import read_times
 from hmmtts.hmm.backends.cpu import long_text
 from hmmtts.hmm.ctc import OTHER, ctc, ctc_align
 from hmmtts.hmm.segmentation import WINDOW, segment
+from tests.data import TEST_DATA, needs_data
 
 
 def spoken(texts, gaps, around, between, seed=0, certain=0.7):
@@ -113,3 +117,73 @@ def test_a_segment_shorter_than_the_window():
 def test_refuses(log_probs, texts, message):
     with pytest.raises(ValueError, match=message):
         segment(log_probs, texts)
+
+
+FOLDER = TEST_DATA / "flite_slt"
+CONTEXT = 3  # frames on either side
+
+
+def phones_of(name):
+    """Label, start and end of every phone, pauses included; stress is not told apart."""
+    times = read_times(FOLDER / "alignments" / f"{name}.TextGrid").phones
+    return [(item.symbol.rstrip("012"), item.start, item.end) for item in times]
+
+
+class PhonePosteriors:
+    """Gaussians of phones with one covariance for all (linear discriminant analysis), from known times."""
+
+    def __init__(self, names):
+        self.mel = LogMel(sample_rate=16000, n_fft=512, hop=160, win=400, n_mels=40)
+        phones = {name: phones_of(name) for name in names}
+        self.classes = {"sil": 0}
+        for found in phones.values():
+            for label, _, _ in found:
+                self.classes.setdefault(label, len(self.classes))
+        frames, labels = [], []
+        for name in names:
+            features = self.features(torch.from_numpy(read(FOLDER / "wavs" / f"{name}.flac")[0]))
+            ends = torch.tensor([end for _, _, end in phones[name]])
+            at = torch.searchsorted(ends, 0.01 * torch.arange(len(features)), right=True).clamp(
+                max=len(ends) - 1
+            )
+            ids = torch.tensor([self.classes[label] for label, _, _ in phones[name]])
+            frames.append(features)
+            labels.append(ids[at])
+        x, y = torch.cat(frames), torch.nn.functional.one_hot(torch.cat(labels)).double()
+        mean = y.T @ x / y.sum(0)[:, None]
+        within = (x - y @ mean).T @ (x - y @ mean) / len(x) + 1e-3 * torch.eye(x.shape[1])
+        self.weights = torch.linalg.solve(within, mean.T)
+        self.offset = (y.mean(0)).log() - 0.5 * (mean * self.weights.T).sum(1)
+
+    def features(self, wave):
+        mel = self.mel(wave[None].float())[0].double()
+        around = torch.cat([mel[:1].expand(CONTEXT, -1), mel, mel[-1:].expand(CONTEXT, -1)])
+        return around.unfold(0, 2 * CONTEXT + 1, 1).flatten(1)
+
+    def __call__(self, wave):
+        return (self.features(wave) @ self.weights + self.offset).log_softmax(1)
+
+
+@needs_data
+def test_real_speech():
+    """Six utterances between two that are not in the text, with pauses, found back to within 50 ms."""
+    names = [line.split("|")[0] for line in (FOLDER / "metadata.csv").read_text().splitlines()]
+    emissions = PhonePosteriors(names[8:68])
+    generator = np.random.default_rng(0)
+    parts, texts, truth, seconds = [], [], [], 0.0
+    for i, name in enumerate(names[:8]):
+        wave, rate = read(FOLDER / "wavs" / f"{name}.flac")
+        spoken = [phone for phone in phones_of(name) if phone[0] != "sil"]
+        if 0 < i < 7:
+            texts.append(torch.tensor([emissions.classes[label] for label, _, _ in spoken]))
+            truth.append((seconds + spoken[0][1], seconds + spoken[-1][2]))
+        pause = generator.normal(0, 1e-4, int(rate * generator.uniform(0.2, 1.0)))
+        parts += [wave, pause]
+        seconds += (len(wave) + len(pause)) / rate
+    log_probs = emissions(torch.from_numpy(np.concatenate(parts)))
+    found = segment(log_probs, texts, margin=5.0)
+    errors = 0.01 * torch.tensor([[item.start, item.end] for item in found]) - torch.tensor(truth)
+    assert errors.abs().max() < 0.05
+    assert errors.abs().median() < 0.015
+    wrong = segment(log_probs, [*texts[:2], texts[2].flip(0), *texts[3:]], margin=5.0)
+    assert wrong[2].confidence < 0.5 * min(item.confidence for item in found)
