@@ -4,7 +4,7 @@ They are part of a semi-Markov model, which sums or maximises over all segmentat
 only its text is known is another matter: hmmtts.nn.durations, one of which (semi_markov) speaks by these laws.
 """
 
-from hmmtts.nn.duration_laws.base import Law, expected, log_probabilities, maximise, quantile
+from hmmtts.nn.duration_laws.base import Law, expected, log_probabilities, maximise, quantile, range_of
 from hmmtts.nn.duration_laws.gamma import Gamma
 from hmmtts.nn.duration_laws.gaussian import Gaussian
 from hmmtts.nn.duration_laws.negative_binomial import NegativeBinomial
@@ -26,4 +26,5 @@ __all__ = [
     "log_probabilities",
     "maximise",
     "quantile",
+    "range_of",
 ]
