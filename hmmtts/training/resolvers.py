@@ -36,11 +36,7 @@ def run_name() -> str:
     if job := os.environ.get("SLURM_JOB_ID"):
         return job
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        if os.environ["TORCHELASTIC_RUN_ID"] == "none":
-            raise ValueError(
-                "torchrun starts several processes, which must agree on a name: add run.name=NAME"
-            )
-        return os.environ["TORCHELASTIC_RUN_ID"]
+        raise ValueError("torchrun starts several processes, which must agree on a name: add run.name=NAME")
     return time.strftime("%Y-%m-%d_%H-%M-%S")
 
 
