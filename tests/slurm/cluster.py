@@ -11,7 +11,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
     "recipe=demo", "prepare.profile=tiny", "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_steps=12",
-    "trainer.val_check_interval=6", "callbacks.checkpoint.every=3", "callbacks.samples=null",
+    "trainer.val_check_interval=6", "callbacks.checkpoint.every=3", "callbacks.samples=null", "callbacks.preflight=null",
 )  # fmt: skip
 
 _spec = importlib.util.spec_from_file_location("slurm_here", ROOT / "scripts" / "slurm_here.py")
@@ -37,7 +37,7 @@ class Job(NamedTuple):
     def signal(self, name: str) -> None:
         self.cluster.ask("scancel", f"--signal={name}", self.id)
 
-    def wait(self, *states: str, patience: float = 240.0) -> str:
+    def wait(self, *states: str, patience: float = 1200.0) -> str:
         return until(lambda: self.state in states and self.state, f"job {self.id} to be {states}", patience)
 
     def restart_now(self) -> None:
@@ -89,7 +89,7 @@ class Cluster:
         return self.folder / "runs" / "demo" / name
 
 
-def until(condition, what: str, patience: float = 240.0):
+def until(condition, what: str, patience: float = 1200.0):
     """What the condition returns, once it is true."""
     end = time.monotonic() + patience
     while not (result := condition()):

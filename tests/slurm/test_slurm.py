@@ -23,7 +23,7 @@ pytestmark = [
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("slurm")
     began = time.monotonic()
-    with slurm_here.running(folder / "daemons", kill_wait=5) as environment:
+    with slurm_here.running(folder / "daemons", kill_wait=30) as environment:
         told("SLURM of two nodes ready", began)
         yield Cluster(folder / "work", environment)
 
@@ -73,11 +73,11 @@ def test_a_job_that_must_make_room_saves_waits_and_goes_on(cluster: Cluster, who
     came = time.monotonic()
     options = ["--parsable", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap"]
     urgent = Job(cluster, cluster.ask("sbatch", *options, "sleep 3"))
-    urgent.wait("RUNNING", "COMPLETED", patience=60)
+    urgent.wait("RUNNING", "COMPLETED", patience=600)
     told("the urgent job has the nodes", came)
-    low.wait("PENDING", patience=30)
+    low.wait("PENDING", patience=600)
     assert "received SIGUSR1: saved step" in cluster.printed(low)
-    urgent.wait("COMPLETED", patience=60)
+    urgent.wait("COMPLETED", patience=600)
     low.restart_now()
     low.wait("COMPLETED", "FAILED")
     told("displaced, put back, resumed and finished", began)
@@ -96,9 +96,9 @@ def test_a_sweep_is_a_job_array_whose_jobs_survive_the_signal(cluster: Cluster, 
         assert [line.split("_")[1] for line in sorted(arrays)] == ["0 train", "1 train"]
         first = Job(cluster, sorted(arrays)[0].split()[0])
         first.signal("USR1")
-        first.wait("PENDING", patience=60)
+        first.wait("PENDING", patience=600)
         first.restart_now()
-        printed, _ = submission.communicate(timeout=400)
+        printed, _ = submission.communicate(timeout=1800)
     finally:
         submission.kill()
     told("an array of two, one put back", began)
@@ -116,8 +116,8 @@ def test_a_job_that_is_cancelled_saves_and_stays_ended(cluster: Cluster):
     until_checkpoint(cluster.run_folder("cancelled"))
     began = time.monotonic()
     cluster.ask("scancel", job.id)
-    assert job.wait("CANCELLED", patience=60) == "CANCELLED"
-    until(lambda: "SIGTERM: saved step" in cluster.printed(job), "the saving", 30)
+    assert job.wait("CANCELLED", patience=600) == "CANCELLED"
+    until(lambda: "SIGTERM: saved step" in cluster.printed(job), "the saving", 60)
     told("saved after scancel", began)
     assert "scontrol requeue" not in cluster.printed(job)
     assert job.facts["Restarts"] == "0"
@@ -127,7 +127,7 @@ def test_a_job_that_is_cancelled_saves_and_stays_ended(cluster: Cluster):
 def test_numbers_that_contradict_each_other_are_refused_at_once(cluster: Cluster):
     began = time.monotonic()
     job = cluster.train("run.name=wrong", "trainer.devices=3")
-    assert job.wait("FAILED", "COMPLETED", patience=60) == "FAILED"
+    assert job.wait("FAILED", "COMPLETED", patience=600) == "FAILED"
     told("refused", began)
     assert job.facts["ExitCode"] == "2:0"
     assert "trainer.num_nodes=2 x trainer.devices=3, but SLURM started 2 x 1 processes" in cluster.printed(
