@@ -137,15 +137,25 @@ def _load(arcs, t, S, skips, stay, move, skip):
 
 @inner
 def _trace(x, T, S, arcs, per_frame, skips, moved, skipped, path):
-    """Follow the pointers from the end; the score is summed on the way, in float64."""
-    n, step, score = np.uint64(S - 1), 1, 0.0
+    """Follow the pointers from the end; the score is summed on the way, in float64.
+
+    The state is kept as block and lane: blocks change rarely, so the pointers are loaded before the lane is known.
+    """
+    stay, move, skip = arcs
+    block, lane, step, score = (S - 1) // WIDTH, (S - 1) % WIDTH, 1, 0.0
     for t in range(T - 1, -1, -1):
+        n = block * WIDTH + lane
         path[t] = n
-        score += np.float64(x[t, n]) + np.float64(arcs[step][t if per_frame else 0, n])
+        now = t if per_frame else 0
+        arc = move[now, n] if step else stay[now, n]
+        if step == 2:
+            arc = skip[now, n]
+        score += np.float64(x[t, n]) + np.float64(arc)
         if t > 0:
-            block, lane = n >> BLOCKS, n & ~BLOCK
-            step = np.int64((np.uint64(moved[t, block]) >> lane) & np.uint64(1))
-            if skips and (np.uint64(skipped[t, block]) >> lane) & np.uint64(1):
+            step = (np.int64(moved[t, block]) >> lane) & 1
+            if skips and (np.int64(skipped[t, block]) >> lane) & 1:
                 step = 2
-            n -= np.uint64(step)
+            if step > lane:
+                block, lane = block - 1, lane + WIDTH
+            lane -= step
     return score

@@ -328,7 +328,11 @@ def _before(builder, start, end):
 
 def _shuffle(first, second, by, order):
     def generate(context, builder, signature, arguments):
+        # As whole numbers: LLVM then shifts the lanes by one instruction where it can.
+        lanes = arguments[0].type
+        integers = ir.VectorType(ir.IntType(first.dtype.bitwidth), WIDTH)
+        a, b = (builder.bitcast(argument, integers) for argument in arguments[:2])
         chosen = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), order)
-        return builder.shuffle_vector(arguments[0], arguments[1], chosen)
+        return builder.bitcast(builder.shuffle_vector(a, b, chosen), lanes)
 
     return first(first, second, by), generate
