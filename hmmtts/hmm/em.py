@@ -81,7 +81,7 @@ def expect(model: Model, observed: Observed) -> Statistics:
     )
     return Statistics(
         found.log_likelihood.sum(),
-        frames.sum().to(torch.float64),
+        frames.sum().to(x.device, torch.float64),
         counts,
         gather(model.mixture, x.flatten(0, 1), weight.flatten(1)),
     )
@@ -151,8 +151,8 @@ def _log_shares(counts: Float[Tensor, "*k s"], before: Float[Tensor, "*k s"]) ->
 
 
 def estimate(before: Mixture, moments: Moments, floor: float) -> Mixture:
+    """The likeliest mixture; the moments decide it, `before` says what a component is that no frame belongs to."""
     dtype = before.mean.dtype
-    moments = Moments._make(part.to(before.mean.device) for part in moments)
     count = moments.occupancy[..., None]
     mean = torch.where(seen(count), moments.first / count, before.mean.double())
     covariance = before.covariance.estimate(moments, mean, floor)

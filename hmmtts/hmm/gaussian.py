@@ -122,10 +122,9 @@ class _LogDensities(torch.autograd.Function):
     def backward(ctx, grad):
         x, mean, metric, share = ctx.saved_tensors
         weight = (grad[:, None] if share is None else grad[:, None] * share).flatten(1)
-        by_x = ctx.needs_input_grad[0]
-        if metric.ndim == 4:
-            return _gradients_whitened(x, mean, metric, weight, by_x)
-        return _gradients(x, mean, metric, weight, by_x)
+        gradients = _gradients_whitened if metric.ndim == 4 else _gradients
+        with torch.autocast(x.device.type, enabled=False):
+            return gradients(x, mean, metric, weight, ctx.needs_input_grad[0])
 
 
 def _gradients(x: Tensor, mean: Tensor, precision: Tensor, weight: Float[Tensor, "n j"], by_x: bool):

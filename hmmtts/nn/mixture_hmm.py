@@ -121,16 +121,12 @@ class MixtureHMM(nn.Module):
         `begin`: from k-means, from equal variances and almost equal means, or from the parameters as they are.
         `distributed`: every process of torch.distributed gives its own x, and all get the same model.
         """
-        observed = self._begin(x, frames, begin, generator, distributed)
-        found = em.fit(
-            self._current(),
-            _split(observed),
-            iterations,
-            tolerance,
-            self.covariance.floor,
-            _together(distributed),
-        )
-        self.write(found.model)
+        with torch.autocast(x.device.type, enabled=False):
+            parts = _split(self._begin(x, frames, begin, generator, distributed))
+            found = em.fit(
+                self._current(), parts, iterations, tolerance, self.covariance.floor, _together(distributed)
+            )
+            self.write(found.model)
         return found.log_likelihoods
 
     def fit_stepwise(
@@ -145,13 +141,20 @@ class MixtureHMM(nn.Module):
         distributed: bool = False,
     ) -> list[float]:
         """EM with a new model after every `batch` utterances, `steps` times; sooner good on much data."""
-        observed = self._begin(x, frames, begin, generator, distributed)
-        order = torch.randperm(len(frames), generator=generator)
-        batches = [Observed(observed.x[part], frames[part]) for part in order.split(batch)]
-        found = em.fit_stepwise(
-            self._current(), batches, steps, decay, self.covariance.floor, generator, _together(distributed)
-        )
-        self.write(found.model)
+        with torch.autocast(x.device.type, enabled=False):
+            observed = self._begin(x, frames, begin, generator, distributed)
+            order = torch.randperm(len(frames), generator=generator)
+            batches = [Observed(observed.x[part], frames[part]) for part in order.split(batch)]
+            found = em.fit_stepwise(
+                self._current(),
+                batches,
+                steps,
+                decay,
+                self.covariance.floor,
+                generator,
+                _together(distributed),
+            )
+            self.write(found.model)
         return found.log_likelihoods
 
     @torch.no_grad()

@@ -88,6 +88,14 @@ def test_direct_keeps_its_digits_far_from_zero(monkeypatch):
     assert errors["product"] < 1e-2
 
 
+def test_a_backward_pass_under_autocast_is_in_float32():
+    given = mixture(Diagonal, 3, 2, 4, dtype=torch.float32)
+    x = torch.randn(9, 4).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        (found,) = torch.autograd.grad(log_densities(x, given).sum(), x)
+    assert torch.equal(found, torch.autograd.grad(log_densities(x, given).sum(), x)[0])
+
+
 def test_shares_are_the_posteriors_of_the_components(way):
     given = mixture(Diagonal, 5, 4, 6, dtype=torch.float32)
     x = torch.randn(50, 6)

@@ -184,6 +184,13 @@ def test_state_dict_copy_autocast_and_half_precision():
         assert torch.equal(same(x, FRAMES), expected)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(made(x, FRAMES), expected)
+    slopes = torch.autograd.grad(expected.sum(), made.parameters())
+    with torch.autocast("cpu", torch.bfloat16):
+        under = made(x, FRAMES).sum()
+        by_em = [copy.deepcopy(made).fit(x, FRAMES, 3, begin="here")]
+    under = torch.autograd.grad(under, made.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(slopes, under, strict=True))
+    assert by_em == [copy.deepcopy(made).fit(x, FRAMES, 3, begin="here")]
     half = copy.deepcopy(made).bfloat16()
     half(x.bfloat16(), FRAMES).sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in half.parameters())
