@@ -43,6 +43,7 @@ KERNELS = (
     "hmmtts.hmm.backends.cpu.soft_warping",
     "hmmtts.hmm.backends.cpu.long_text",
     "hmmtts.hmm.backends.cpu.streaming",
+    "hmmtts.hmm.backends.cpu.long",
 )
 GIB = 2**30
 UNLIMITED = 2**60  # bytes: version 1 of cgroups writes a number where it means none

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hmmtts.hmm.topology import LeftToRight, Topology
+from hmmtts.hmm.topology import Dense, LeftToRight
 
 NEVER = float("-inf")
 
@@ -111,7 +111,9 @@ class Backend(Protocol):
     def decode(self, model: Model, state: Decoder, chunk: Chunk) -> tuple[Decoder, Decoded]: ...
 
 
-def prepare(topology: Topology, streams: int | None = None, states: Int[Tensor, "b"] | None = None) -> Model:
+def prepare(
+    topology: LeftToRight | Dense, streams: int | None = None, states: Int[Tensor, "b"] | None = None
+) -> Model:
     """The model of so many streams: one text each (left-to-right, arcs [b n]), or one model for all (dense)."""
     n = topology[0].shape[-1]
     if isinstance(topology, LeftToRight) and any(arc is not None and arc.ndim != 2 for arc in topology):

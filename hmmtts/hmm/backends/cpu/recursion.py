@@ -7,14 +7,14 @@ the same bits wherever a chunk ends.
 
 import numpy as np
 
-from hmmtts.hmm.backends.cpu.compile import inner, row
+from hmmtts.hmm.backends.cpu.compile import inner, reduction, row
 
 NONE = -np.inf
 TINY = 1e-280  # what underflow takes from a sum is below 1e-300: nothing, beside this
 
 
 @row
-def _add_row(sums, weights, factor):
+def add_row(sums, weights, factor):
     for j in range(sums.shape[0]):
         sums[j] += weights[j] * factor
 
@@ -37,8 +37,16 @@ def _product(factors, weights, sums, S):
         )  # fmt: skip
         i += 4
     while i < S:
-        _add_row(sums, weights[i], factors[i])
+        add_row(sums, weights[i], factors[i])
         i += 1
+
+
+@reduction
+def dot(x, y):
+    s = 0.0
+    for j in range(x.shape[0]):
+        s += x[j] * y[j]
+    return s
 
 
 @row
@@ -208,3 +216,57 @@ def share(a, b, out, S):
         s += out[n]
     for n in range(S):
         out[n] /= s
+
+
+@inner
+def advance(x, t, begun, start, arcs, dense, space, before, now, S):
+    """The row of frame t, normalised, from the row before; returns the log of what was taken out."""
+    if begun:
+        forward(before, arcs, dense, space, now, S)
+    else:
+        copy(start, now)
+    for n in range(S):
+        now[n] += x[t, n]
+    whole = normalise(now, S)
+    now[S:] = NONE
+    return whole
+
+
+@inner
+def back(x, beta, worth, arcs, dense, space, S):
+    """beta of the frame before that of x, relative to its largest."""
+    for n in range(S):
+        worth[n] = x[n] + beta[n]
+    backward(worth, arcs, dense, space, beta, S)
+    largest = beta[best_of(beta, S)]
+    if largest > NONE:
+        for n in range(S):
+            beta[n] -= largest
+
+
+@row
+def _take_better(best, pointer, arcs, score, i):
+    for j in range(best.shape[0]):
+        value = score + arcs[j]
+        better = value > best[j]  # of equal scores the lower state, which came first
+        best[j] = value if better else best[j]
+        pointer[j] = i if better else pointer[j]
+
+
+@inner
+def best_into(delta, arcs, dense, best, pointer, S):
+    scores, _, _, stay, move, skip = arcs
+    best[:] = NONE
+    pointer[:] = 0
+    if dense:
+        for i in range(S):
+            if delta[i] > NONE:
+                _take_better(best[:S], pointer[:S], scores[i], delta[i], np.int16(i))
+        return
+    for n in range(S):
+        if n >= 2 and delta[n - 2] + skip[n - 2] > NONE:
+            best[n], pointer[n] = delta[n - 2] + skip[n - 2], n - 2
+        if n >= 1 and delta[n - 1] + move[n - 1] > best[n]:
+            best[n], pointer[n] = delta[n - 1] + move[n - 1], n - 1
+        if delta[n] + stay[n] > best[n]:
+            best[n], pointer[n] = delta[n] + stay[n], n

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hmmtts.hmm.backends.cpu import recursion, rows
-from hmmtts.hmm.backends.cpu.compile import inner, kernel, row, warm
+from hmmtts.hmm.backends.cpu.compile import inner, kernel, warm
 from hmmtts.hmm.backends.cpu.pool import over_batch
 from hmmtts.hmm.streaming.contract import (
     Chunk,
@@ -173,20 +173,6 @@ def _over_streams(run, model: Model, heard: Tensor, chunk: Chunk, work: int, sta
         check(model, heard, chunk)
 
 
-@inner
-def _advance(x, t, begun, start, arcs, dense, space, before, now, S):
-    """The row of frame t, normalised, from the row before; returns the log of what was taken out."""
-    if begun:
-        recursion.forward(before, arcs, dense, space, now, S)
-    else:
-        recursion.copy(start, now)
-    for n in range(S):
-        now[n] += x[t, n]
-    whole = recursion.normalise(now, S)
-    now[S:] = NONE
-    return whole
-
-
 @kernel
 def _filter_kernel(
     streams, start, end, states, dense, scores, weights, top, stay, move, skip, heard, log_obs, frames, ending,
@@ -202,7 +188,7 @@ def _filter_kernel(
             if not rows.finite(x[t], S):
                 status[b] = 1
                 break
-            log_z[b] += _advance(x, t, heard[b] + t > 0, start[b], arcs, dense, space, row, now, S)
+            log_z[b] += recursion.advance(x, t, heard[b] + t > 0, start[b], arcs, dense, space, row, now, S)
             row[:] = now
             for n in range(S):
                 posterior[b, t, n] = np.exp(row[n])
@@ -245,7 +231,9 @@ def _smooth_kernel(
                 status[b] = 1
                 break
             begun = heard[b] + t > 0
-            log_z[b] += _advance(log_obs[b], t, begun, start[b], arcs, dense, space, row, alphas[h], S)
+            log_z[b] += recursion.advance(
+                log_obs[b], t, begun, start[b], arcs, dense, space, row, alphas[h], S
+            )
             row[:] = alphas[h]
             emissions[h] = log_obs[b, t]
             recursion.exponentiate(emissions[h], likely[h], S)
@@ -258,7 +246,7 @@ def _smooth_kernel(
                 if not (fits and recursion.share_linear(alphas[first], linear, given[b, first], S)):
                     beta[:] = 0.0
                     for r in range(h - 1, first, -1):
-                        _back(emissions[r], beta, worth, back_arcs, dense, space, S)
+                        recursion.back(emissions[r], beta, worth, back_arcs, dense, space, S)
                     recursion.share(alphas[first], beta, given[b, first], S)
                 first += 1
         if status[b] != 0:
@@ -269,53 +257,13 @@ def _smooth_kernel(
             beta[:] = end[b]
             for r in range(h - 1, first - 1, -1):
                 recursion.share(alphas[r], beta, given[b, r], S)
-                _back(emissions[r], beta, worth, back_arcs, dense, space, S)
+                recursion.back(emissions[r], beta, worth, back_arcs, dense, space, S)
         for r in range(kept[b]):
             new_alpha[b, r], new_obs[b, r], new_likely[b, r] = (
                 alphas[first + r],
                 emissions[first + r],
                 likely[first + r],
             )
-
-
-@inner
-def _back(x, beta, worth, arcs, dense, space, S):
-    """beta of the frame before that of x, relative to its largest."""
-    for n in range(S):
-        worth[n] = x[n] + beta[n]
-    recursion.backward(worth, arcs, dense, space, beta, S)
-    largest = beta[recursion.best_of(beta, S)]
-    if largest > NONE:
-        for n in range(S):
-            beta[n] -= largest
-
-
-@row
-def _take_better(best, pointer, arcs, score, i):
-    for j in range(best.shape[0]):
-        value = score + arcs[j]
-        better = value > best[j]  # of equal scores the lower state, which came first
-        best[j] = value if better else best[j]
-        pointer[j] = i if better else pointer[j]
-
-
-@inner
-def _best_into(delta, arcs, dense, best, pointer, S):
-    scores, _, _, stay, move, skip = arcs
-    best[:] = NONE
-    pointer[:] = 0
-    if dense:
-        for i in range(S):
-            if delta[i] > NONE:
-                _take_better(best[:S], pointer[:S], scores[i], delta[i], np.int16(i))
-        return
-    for n in range(S):
-        if n >= 2 and delta[n - 2] + skip[n - 2] > NONE:
-            best[n], pointer[n] = delta[n - 2] + skip[n - 2], n - 2
-        if n >= 1 and delta[n - 1] + move[n - 1] > best[n]:
-            best[n], pointer[n] = delta[n - 1] + move[n - 1], n - 1
-        if delta[n] + stay[n] > best[n]:
-            best[n], pointer[n] = delta[n] + stay[n], n
 
 
 @kernel
@@ -338,7 +286,7 @@ def _decode_kernel(
                 status[b] = 1
                 break
             if heard[b] + t > 0:
-                _best_into(delta, arcs, dense, best, before[last], S)
+                recursion.best_into(delta, arcs, dense, best, before[last], S)
             else:
                 best[:] = start[b]
             for n in range(S):
