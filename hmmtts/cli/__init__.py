@@ -35,4 +35,6 @@ def main() -> None:
     except (ValueError, OSError) as error:
         # What a user can mend is a ValueError or an OSError with a full sentence; a traceback would hide it.
         print(f"hmmtts: {error}", file=sys.stderr)
-        sys.exit(2)
+        from hmmtts.training.faults import exit_code  # it brings torch along
+
+        sys.exit(max(2, exit_code(error)))

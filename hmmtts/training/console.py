@@ -1,9 +1,10 @@
 """What a run says: short lines in the terminal, the same lines with their time in the run folder's train.log."""
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def logging_to(path: Path) -> Iterator[None]:
     root = logging.getLogger()
     terminal = _to_terminal()
     terminal.setFormatter(logging.Formatter("%(message)s"))
-    file = logging.FileHandler(path, encoding="utf-8")
+    file = PatientHandler(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     level, levels = root.level, {name: logging.getLogger(name).level for name in CHATTY}
     root.setLevel(logging.INFO)
@@ -40,6 +41,27 @@ def logging_to(path: Path) -> Iterator[None]:
         root.setLevel(level)
         for name, before in levels.items():
             logging.getLogger(name).setLevel(before)
+
+
+class PatientHandler(logging.FileHandler):
+    """A log that cannot be written is no reason to stop, and one line says so: not a traceback for every message."""
+
+    lost = 0  # messages
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        self.lost += 1
+        if self.lost == 1:
+            print(
+                f"{self.baseFilename} cannot be written ({sys.exc_info()[1]}); training goes on",
+                file=sys.stderr,
+            )
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+        if self.lost:
+            print(f"{self.baseFilename}: {self.lost} messages could not be written", file=sys.stderr)
+            self.lost = 0
 
 
 @cache

@@ -1,5 +1,7 @@
 """Why a run ended, as exceptions, and the exit code of each (docs/reliability.md lists them)."""
 
+import errno
+
 from hmmtts.build.checkpoint import CheckpointError
 
 
@@ -42,11 +44,17 @@ EXIT_CODES: dict[type[BaseException], int] = {
     CheckpointError: 4,
     NumericsError: 5,
     EnvironmentFault: 6,
+    KeyboardInterrupt: 130,
 }
+SURROUNDINGS = {  # errors of the operating system that no change of the program or its input would mend
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE
+}  # fmt: skip
 
 
 def exit_code(error: BaseException) -> int:
     """1 for what nobody foresaw."""
     if isinstance(error, Interrupted | RankFailure):
         return error.exit_code
+    if isinstance(error, OSError) and error.errno in SURROUNDINGS:
+        return EXIT_CODES[EnvironmentFault]
     return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)

@@ -22,7 +22,8 @@ class EventLogger(TensorBoardLogger):
             save_dir=folder,
             name="",
             version="",
-            purge_step=resumed_at + 1 if resumed_at else None,
+            purge_step=resumed_at
+            + 1,  # from 0 too: a life that began there may have died before its first checkpoint
             max_queue=1000,
         )
         self.failures = 0  # entries that could not be written

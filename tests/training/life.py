@@ -1,4 +1,4 @@
-"""One life of the toy run as a process: python -m tests.training.life FOLDER '{"logged": true, "kill": [7, "batch"]}'.
+"""One life of the toy run as a process: python -m tests.training.life FOLDER '{"logged": true, "signals": [[7, "batch"]]}'.
 
 It ends with the exit code of the program. What it trained on is appended to FOLDER/diary-RANK, a line a batch, so that
 it outlives any death.
@@ -66,7 +66,8 @@ class SignalAt(Callback):
 
         def half(content: dict, file: object) -> None:
             write(content, file)
-            file.truncate(file.tell() // 2)
+            if (self.moment, self.step) == ("writing", trainer.global_step):
+                file.truncate(file.tell() // 2)
             self._at(trainer, "writing", trainer.global_step)
 
         def whole(*arguments: object) -> None:
@@ -100,8 +101,8 @@ class SlowSave(Callback):
         Path.replace = slow  # type: ignore[method-assign]
 
 
-def start(folder: Path, ranks: int = 1, **options: object) -> list[subprocess.Popen]:
-    """The processes of one life; `kill` and `signals` may be given for one rank as `of`."""
+def start(folder: Path, ranks: int = 1, own_group: bool = False, **options: object) -> list[subprocess.Popen]:
+    """The processes of one life. `signals`: (step, moment, number) of SignalAt, for the rank `of`, None for all."""
     folder.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
@@ -116,7 +117,7 @@ def start(folder: Path, ranks: int = 1, **options: object) -> list[subprocess.Po
             lives.append(
                 subprocess.Popen(
                     [*command, json.dumps({"ranks": ranks, **options})],
-                    cwd=ROOT, env=mine, stderr=said, stdout=subprocess.DEVNULL,
+                    cwd=ROOT, env=mine, stderr=said, stdout=subprocess.DEVNULL, start_new_session=own_group,
                 )
             )  # fmt: skip
     return lives
@@ -128,7 +129,7 @@ def free_port() -> int:
         return listening.getsockname()[1]
 
 
-def ended(lives: list[subprocess.Popen], seconds: float = 90) -> list[int]:
+def ended(lives: list[subprocess.Popen], seconds: float = 300) -> list[int]:
     """The exit codes; whoever outlives the time is killed, which no test expects."""
     deadline = time.monotonic() + seconds
     try:
@@ -169,7 +170,7 @@ def main() -> None:
         callbacks.append(SlowSave(seconds))
     of = options.pop("of", 0)
     for at in options.pop("signals", []):
-        if rank == of:
+        if of in (rank, None):
             callbacks.append(SignalAt(*at))
     try:
         train(folder, *callbacks, **options)

@@ -1,10 +1,11 @@
 """Files: whole or not at all, damage found and named, nothing but plain data believed."""
 
 import functools
-import multiprocessing
+import io
 import os
 import random
-import signal
+import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -14,7 +15,9 @@ import torch
 
 from hmmtts.build import checkpoint, program
 from hmmtts.build.checkpoint import CheckpointError
+from tests.training.state import assert_same
 
+ROOT = Path(__file__).resolve().parents[2]
 FIXTURE = Path(__file__).parent / "checkpoint_format_1.ckpt"
 
 
@@ -61,6 +64,23 @@ def test_one_flipped_bit_is_found_and_its_record_named(good: Path):
         checkpoint.load(good)
 
 
+def test_no_flipped_bit_is_believed(tmp_path: Path):
+    """A bit of every fifth byte of a small checkpoint in turn: it is refused, or the flip lay where nothing is read."""
+    path = tmp_path / "a.ckpt"
+    checkpoint.save(content(1, size=10), path)
+    whole, good = checkpoint.load(path), path.read_bytes()
+    refused = 0
+    for place in range(random.Random(0).randrange(5), len(good), 5):
+        path.write_bytes(good[:place] + bytes([good[place] ^ (1 << place % 8)]) + good[place + 1 :])
+        found = checkpoint.newest(tmp_path)
+        assert (found.path is None) == bool(found.rejected)
+        if found.path is None:
+            refused += 1
+        else:
+            assert_same(checkpoint.load(path), whole)
+    assert refused > len(good) / 15
+
+
 def test_the_newest_good_one_is_used_whatever_the_clock_said(good: Path):
     folder = good.parent
     for step in (10, 20, 30):
@@ -83,21 +103,51 @@ def test_what_cannot_be_loaded_is_refused_when_it_is_saved(tmp_path: Path):
 
 
 class Payload:
-    def __init__(self, canary: Path):
-        self.canary = canary
+    """An object whose pickle calls a function with arguments when it is loaded."""
 
-    def __reduce__(self):
-        return os.system, (f"touch {self.canary}",)
+    def __init__(self, function: object, *arguments: object):
+        self.call = function, arguments
+
+    def __reduce__(self) -> object:
+        return self.call
 
 
-def test_code_in_a_checkpoint_is_refused_and_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def payloads(canary: Path) -> dict[str, object]:
+    """Each would make the canary if it were loaded."""
+    touch = f"open({str(canary)!r}, 'w')"
+    inner = io.BytesIO()
+    torch.save(Payload(os.system, f"touch {canary}"), inner)
+    return {
+        "posix.system": Payload(os.system, f"touch {canary}"),
+        "builtins.eval": Payload(eval, touch),
+        "torch.storage._load_from_bytes": Payload(torch.storage._load_from_bytes, inner.getvalue()),
+        "functools.partial": functools.partial(open, canary, "w"),
+        "pathlib.Path.touch": Payload(Path.touch, canary),
+        "torch.serialization.load": Payload(torch.load, canary),
+    }
+
+
+@pytest.mark.parametrize("kind", payloads(Path("canary")))
+def test_code_in_a_checkpoint_is_refused_and_does_not_run(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     canary = tmp_path / "canary"
     path = tmp_path / "step=9.ckpt"
-    torch.save(content(9) | {"hyper_parameters": Payload(canary)}, path)
+    torch.save(content(9) | {"hyper_parameters": payloads(canary)[kind]}, path)
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")  # turns torch's default off, not ours
     for read in (checkpoint.load, checkpoint.header):
-        with pytest.raises(CheckpointError, match=r"refusing .*step=9\.ckpt.*posix\.system"):
+        with pytest.raises(CheckpointError, match=r"refusing .*step=9\.ckpt"):
             read(path)
+    assert checkpoint.newest(tmp_path).path is None
+    assert not canary.exists()
+
+
+def test_a_file_beside_a_checkpoint_is_not_read(tmp_path: Path):
+    """Lightning's hparams.yaml, which its own loader constructs objects from."""
+    canary = tmp_path / "canary"
+    (tmp_path / "hparams.yaml").write_text(f"!!python/object/apply:os.system ['touch {canary}']\n")
+    checkpoint.save(content(9), tmp_path / "last.ckpt")
+    checkpoint.load(tmp_path / "last.ckpt")
     assert not canary.exists()
 
 
@@ -125,30 +175,62 @@ def test_foreign_and_future_formats(wrong: dict, message: str, tmp_path: Path):
         checkpoint.load(tmp_path / "a.ckpt")
 
 
+def test_an_older_format_is_brought_up_step_by_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    checkpoint.save(content(5), tmp_path / "last.ckpt")
+
+    def rename(old: dict) -> dict:
+        return old | {"weights": old["state_dict"], "hmmtts": old["hmmtts"] | {"format": 2}}
+
+    def count(old: dict) -> dict:
+        return old | {"hmmtts": old["hmmtts"] | {"format": 3, "tensors": len(old["weights"])}}
+
+    monkeypatch.setattr(checkpoint, "FORMAT", 3)
+    monkeypatch.setattr(checkpoint, "MIGRATIONS", {1: rename, 2: count})
+    assert checkpoint.load(tmp_path / "last.ckpt")["hmmtts"]["tensors"] == 1
+    assert checkpoint.header(tmp_path / "last.ckpt")["format"] == 3
+
+
+def test_every_format_has_its_migration_and_its_frozen_file():
+    assert set(checkpoint.MIGRATIONS) == set(range(1, checkpoint.FORMAT))
+    assert all(
+        FIXTURE.with_name(f"checkpoint_format_{n}.ckpt").is_file() for n in range(1, checkpoint.FORMAT + 1)
+    )
+
+
 def test_a_checkpoint_of_every_released_format_still_loads():
     loaded = checkpoint.load(FIXTURE)
     assert loaded["hmmtts"]["step"] == 24
     assert loaded["state_dict"]["model.layers.0.weight"].shape == (8, 4)
 
 
-def _save_for_ever(path: Path) -> None:
-    step = 1
-    while True:
-        checkpoint.save(content(step, 500_000), path)
-        step += 1
+SAVE_FOR_EVER = """
+import sys
+from pathlib import Path
+from hmmtts.build import checkpoint
+from tests.training.test_checkpoint import content
+step = 1
+while True:
+    checkpoint.save(content(step, 500_000), Path(sys.argv[1]))
+    step += 1
+"""
 
 
 @pytest.mark.process
-def test_a_hundred_kills_while_saving_tear_nothing(tmp_path: Path):
+def test_a_hundred_kills_while_saving_tear_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """With the folder for temporary files on another disk, where there is one: what is staged there tears."""
+    if Path("/dev/shm").is_dir():
+        monkeypatch.setenv("TMPDIR", "/dev/shm")
     path, draw = tmp_path / "last.ckpt", random.Random(0)
     checkpoint.save(content(0), path)
     caught = 0
     for _ in range(100):
-        process = multiprocessing.get_context("fork").Process(target=_save_for_ever, args=(path,))
-        process.start()
-        time.sleep(draw.uniform(0.02, 0.12))
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
+        before = path.stat().st_ino
+        process = subprocess.Popen([sys.executable, "-c", SAVE_FOR_EVER, str(path)], cwd=ROOT)
+        while path.stat().st_ino == before:  # it has begun
+            time.sleep(0.005)
+        time.sleep(draw.uniform(0, 0.05))
+        process.kill()
+        process.wait()
         weights = checkpoint.load(path)["state_dict"]["w"]
         assert (weights == weights[0]).all()
         leftovers = list(tmp_path.glob(".tmp-*"))
@@ -171,7 +253,28 @@ def test_a_stored_config_names_only_what_the_program_names(target: str):
         program.refuse_foreign_targets(config, program.targets())
 
 
-def test_a_users_own_folder_adds_its_targets(tmp_path: Path):
+def test_a_users_own_folder_adds_its_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "mine.yaml").write_text("_target_: my.decoder.Decoder\nwidth: 4\n")
-    program.refuse_foreign_targets({"_target_": "my.decoder.Decoder"}, program.targets(tmp_path))
+    mine = {"_target_": "my.decoder.Decoder"}
+    program.refuse_foreign_targets(mine, program.targets(tmp_path))
     program.refuse_foreign_targets({"_target_": "torch.optim.AdamW"}, program.targets())
+    with pytest.raises(
+        ValueError, match=r"name the folder of your YAML files in the environment variable HMMTTS_CONF"
+    ):
+        program.refuse_foreign_targets(mine, program.targets())
+    monkeypatch.setenv("HMMTTS_CONF", str(tmp_path))
+    program.refuse_foreign_targets(mine, program.targets())
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"text": {"words": "${oc.env:HOME}"}},
+        {"a": ({"_target_": "torch.load"},)},
+        {"_target_": ["torch.load"]},
+        {"_target_": "${b}", "b": "torch.load"},
+    ],
+)
+def test_ways_round_the_list_of_targets(config: dict):
+    with pytest.raises(ValueError, match=r"names|holds values, not interpolations"):
+        program.refuse_foreign_targets(config, program.targets())

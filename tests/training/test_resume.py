@@ -50,7 +50,7 @@ def sequences(count: int) -> list[list[tuple[int, str]]]:
     """One to four kills each, every moment; 7 and 14 are the last batches of an epoch, 6 and 12 validate."""
     draw = random.Random(0)
     known = [
-        [(7, "batch")],
+        [(2, "batch"), (7, "batch")],
         [(6, "validation"), (6, "validation")],
         [(14, "batch"), (14, "backward"), (18, "validation")],
     ]

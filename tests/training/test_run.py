@@ -188,7 +188,7 @@ def say(bundle: build.Bundle, ids: torch.Tensor) -> tuple:
 
 
 def test_interrupted_says_how_to_resume_and_another_config_is_refused(
-    corpus: Path, tmp_path: Path, monkeypatch
+    corpus: Path, tmp_path: Path, monkeypatch, caplog
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(runs, "prepare", lambda *_: corpus)
@@ -205,6 +205,18 @@ def test_interrupted_says_how_to_resume_and_another_config_is_refused(
     settings = (f"data.cache_dir={corpus}/cache", "optim.optimizer.lr=0.001")
     with pytest.raises(Interrupted, match=r"resume with: python train.py recipe=demo run.name=t"):
         runs.run(composed(*settings))
-    with pytest.raises(ConfigError, match=r"another config: optim was .*Choose another run.name"):
-        runs.run(composed(f"data.cache_dir={corpus}/cache", "optim.optimizer.lr=0.002"))
+    other = (f"data.cache_dir={corpus}/cache", "optim.optimizer.lr=0.002")
+    with pytest.raises(
+        ConfigError,
+        match=r"another config: optim\.optimizer\.lr was 0\.001, is 0\.002\. What to do: choose another run\.name=\.\.\., or "
+        r"take the changes back; to go on with them all the same: \+\+resume_allow=\[optim\]",
+    ):
+        runs.run(composed(*other))
+    with caplog.at_level(logging.WARNING), pytest.raises(Interrupted):
+        runs.run(composed(*other, "++resume_allow=[optim]"))
+    assert "as resume_allow says: optim.optimizer.lr was 0.001, is 0.002" in caplog.text
+    with pytest.raises(ConfigError, match=r"encoder\.width was 16, is 24\. .*take the changes back$"):
+        runs.run(composed(*settings, "encoder.width=24", "++resume_allow=[optim]"))
+    with pytest.raises(ConfigError, match=r"resume_allow must be of data, .*, got encoder"):
+        runs.run(composed(*settings, "encoder.width=24", "++resume_allow=[encoder]"))
     logging.getLogger().handlers.clear()

@@ -1,16 +1,18 @@
 """One live run per folder; where a run starts is said and never guessed."""
 
-import multiprocessing
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from hmmtts.build import checkpoint
 from hmmtts.build.checkpoint import CheckpointError
-from hmmtts.training.faults import ConfigError, EnvironmentFault, Interrupted, NumericsError, exit_code
+from hmmtts.training.faults import ConfigError, EnvironmentFault
 from hmmtts.training.run_folder import RunFolder, write_json
-from tests.training.test_checkpoint import content
+from tests.training.test_checkpoint import ROOT, content
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path):
@@ -23,17 +25,59 @@ def test_a_folder_in_use_is_refused(tmp_path: Path):
         pass
 
 
-def _die_inside(path: Path) -> None:
-    RunFolder(path).__enter__()
-    os._exit(9)
+HOLD = """
+import os, sys, time
+from pathlib import Path
+from hmmtts.training.run_folder import RunFolder
+RunFolder(Path(sys.argv[1])).__enter__()
+print("held", flush=True)
+time.sleep(600)
+"""
 
 
-def test_the_lock_dies_with_its_process(tmp_path: Path):
-    process = multiprocessing.get_context("fork").Process(target=_die_inside, args=(tmp_path,))
-    process.start()
-    process.join()
-    with RunFolder(tmp_path):
-        pass
+def test_another_process_is_refused_while_one_lives_and_takes_over_when_it_is_killed(tmp_path: Path):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with pytest.raises(
+            EnvironmentFault, match=rf"in use by pid {holder.pid} on host .*; choose another run.name="
+        ):
+            RunFolder(tmp_path).__enter__()
+    finally:
+        holder.kill()
+        holder.wait()
+    with RunFolder(tmp_path) as run:
+        assert run.start("auto").message.startswith(f"taken over from pid {holder.pid} on host ")
+    with RunFolder(tmp_path) as run:
+        assert run.start("auto").message == "no checkpoint: starting at step 0"
+
+
+def test_clocks_do_not_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A file dated 2033, and a clock that has been set back by ten years."""
+    with RunFolder(tmp_path) as run:
+        for step in (10, 20):
+            checkpoint.save(content(step), run.checkpoints / f"step={step}.ckpt")
+        os.utime(run.checkpoints / "step=10.ckpt", (2e9, 2e9))
+        start = run.start("auto")
+        assert start.step == 20
+        assert (
+            "step=10.ckpt is dated 2033-05-18, in the future: a clock is wrong, the steps decide"
+            in start.message
+        )
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now - 10 * 365 * 86400)
+        assert run.start("auto").step == 20
+        assert "step=20.ckpt is dated" in run.start("auto").message
+
+
+def test_a_voice_alone_is_no_training(tmp_path: Path):
+    with RunFolder(tmp_path) as run:
+        checkpoint.save({"hmmtts": {"format": 1, "step": 9}, "state_dict": {}}, run.checkpoints / "best.ckpt")
+        with pytest.raises(
+            CheckpointError, match=r"best\.ckpt is a voice alone: no training goes on from it"
+        ):
+            run.start("auto")
 
 
 def test_leftovers_of_a_killed_save_are_removed(tmp_path: Path):
@@ -71,12 +115,3 @@ def test_undefined_figures_are_null(tmp_path: Path):
         assert run.finished() is None
         write_json(run.metrics, {"best": {"a": float("nan"), "b": 1.5}, "steps": 3})
         assert run.finished() == {"best": {"a": None, "b": 1.5}, "steps": 3}
-
-
-def test_exit_codes():
-    assert exit_code(ConfigError("x")) == 2
-    assert exit_code(CheckpointError("x")) == 4
-    assert exit_code(NumericsError("x")) == 5
-    assert exit_code(EnvironmentFault("x")) == 6
-    assert exit_code(Interrupted("x", 143)) == 143
-    assert exit_code(RuntimeError("x")) == 1

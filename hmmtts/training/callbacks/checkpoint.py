@@ -32,7 +32,8 @@ class Checkpoints(Checkpoint):
         self.best_step = 0
         self.tried_step = -1  # of the last attempt to write last.ckpt
         self.kept_step = 0  # of the last.ckpt on the disk; 0: there is none
-        self.failures = 0
+        self.failures = 0  # in a row: steps of which something could not be written
+        self.failed_step = -1  # the last of them
 
     def state_dict(self) -> dict:
         return {"best": self.best, "best_step": self.best_step}
@@ -102,8 +103,9 @@ class Checkpoints(Checkpoint):
         if failure is None:
             self.failures = 0
             return True
-        self.failures += 1
         step = trainer.global_step
+        self.failures += step != self.failed_step
+        self.failed_step = step
         message = f"checkpoint {name} of step {step} not written: {failure}; {self._kept()}."
         if self.failures > self.allowed_failures:
             raise EnvironmentFault(f"{message} {self.failures} failures in a row: stopping")

@@ -16,8 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from hmmtts.training.callbacks.checkpoint import Checkpoints
 from hmmtts.training.callbacks.position import position_of
 from hmmtts.training.faults import Interrupted
-
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
+from hmmtts.training.signals import SIGNALS, exit_code_of
 
 
 class Preemption(Callback):
@@ -53,7 +52,7 @@ class Preemption(Callback):
             for callback in trainer.checkpoint_callbacks
             if isinstance(callback, Checkpoints)
         ]
-        code = 130 if agreed == signal.SIGINT else 143
+        code = exit_code_of(agreed)
         done = "saved" if all(saved) else "could not save"
         name = signal.Signals(agreed).name
         raise Interrupted(f"received {name}: {done} step {trainer.global_step}, exiting {code}", code, agreed)
