@@ -17,7 +17,7 @@ from hmmtts.build.bundle import Bundle, weights
 from hmmtts.build.facts import Facts
 from hmmtts.data.manifest import Utterance
 from hmmtts.data.survey import Survey, feasible, survey
-from hmmtts.training import console, launch
+from hmmtts.training import console, launch, slurm
 from hmmtts.training.callbacks.position import Position
 from hmmtts.training.callbacks.pulse import Pulse
 from hmmtts.training.checkpoint_io import AtomicCheckpointIO
@@ -107,7 +107,7 @@ def _train(config: dict, folder: RunFolder, start: Start) -> dict | None:
     began = time.monotonic()
     _refuse_another_config(config, start)
     lightning.seed_everything(config["seed"], verbose=False)
-    bundle, data = _voice_and_data(config, start)
+    bundle, data = voice_and_data(config, start)
     task = _task(config, bundle)
     trainer = _trainer(config, folder, start)
     if trainer.is_global_zero:
@@ -164,7 +164,7 @@ def _refuse_another_config(config: dict, start: Start) -> None:
                 log.warning("resumed with another config, as resume_allow says: %s", line)
 
 
-def _voice_and_data(config: dict, start: Start) -> tuple[Bundle, SpeechData]:
+def voice_and_data(config: dict, start: Start) -> tuple[Bundle, SpeechData]:
     """The untrained voice for a corpus, and the corpus as batches."""
     corpus = prepare(config["recipe"], config["prepare"], config["data_dir"])
     splits = read_splits(corpus)
@@ -249,6 +249,6 @@ def _trainer(config: dict, folder: RunFolder, start: Start) -> Trainer:
         settings | {"val_check_interval": min(settings["val_check_interval"], batches)},
         callbacks=[Position(config["seed"]), Pulse(), *callbacks],
         logger=logger,
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *slurm.environment()],
         default_root_dir=str(folder.path),
     )

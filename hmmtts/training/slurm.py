@@ -14,12 +14,15 @@ import time
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from hmmtts.training.faults import ConfigError, Interrupted
+
+if TYPE_CHECKING:
+    from lightning.fabric.plugins.environments import ClusterEnvironment
 
 LAUNCHER = "hydra_plugins.hydra_submitit_launcher"
 SAME_FOR_ALL = (2, 3, 4)  # exit codes
@@ -84,6 +87,19 @@ def device_count(devices: Any) -> int | None:
     if isinstance(devices, list):
         return len(devices)
     return int(devices) if str(devices).isdigit() else None
+
+
+def environment() -> "list[ClusterEnvironment]":
+    """How Lightning is to find the other processes, where a scheduler started them.
+
+    It takes SLURM for the starter wherever SLURM is, torchrun within a job included; and its own way to put a job back
+    saves inside the signal handler, in a file that it then prefers to our checkpoints.
+    """
+    from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+
+    if TorchElasticEnvironment.detect():
+        return [TorchElasticEnvironment()]
+    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
 def requeue(end: Interrupted) -> None:

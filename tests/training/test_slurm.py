@@ -151,6 +151,21 @@ class TestRequeue:
         assert "scontrol requeue 7: slurm_requeue error" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore:.*srun.*")
+def test_torchrun_within_a_job_is_torchrun(monkeypatch: pytest.MonkeyPatch):
+    for name in ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS"):
+        monkeypatch.delenv(name, raising=False)
+    assert slurm.environment() == []
+    for name, value in job(2, 2, SLURM_NTASKS_PER_NODE="1").items():
+        monkeypatch.setenv(name, value)
+    (found,) = slurm.environment()
+    assert (type(found).__name__, found.auto_requeue) == ("SLURMEnvironment", False)
+    for name in ("TORCHELASTIC_RUN_ID", "RANK", "GROUP_RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "0")
+    (found,) = slurm.environment()
+    assert type(found).__name__ == "TorchElasticEnvironment"
+
+
 class TestName:
     def test_a_run_without_a_name_is_named_after_its_job(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.delenv("SLURM_JOB_ID", raising=False)
