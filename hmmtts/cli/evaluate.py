@@ -117,25 +117,30 @@ def model(
     ] = None,
     json: Json = None,
     csv: Csv = None,
+    picture: Picture = None,
+    asr: Annotated[
+        bool, typer.Option("--asr", help="Also word error rates (extra `asr`, US English).")
+    ] = False,
 ) -> None:
     """A trained voice on the test sentences of a corpus: the figures that training reports, with their intervals.
 
     The corpus lies in, or is made in, data/ of the working directory, as in training. Example:
 
-    hmmtts evaluate model runs/demo/first recipe=demo --json model.json --csv model.csv
+    hmmtts evaluate model runs/demo/first recipe=demo --json model.json --csv model.csv --picture model.png
     """
     from rich.console import Console
 
     from hmmtts.build import load
-    from hmmtts.metrics.report import tables
+    from hmmtts.metrics.report import pictures, recognise, tables
     from hmmtts.training.evaluate import CEILING, CONSTANT, FLOOR, FREE, GIVEN, UNIFORM
     from hmmtts.training.sentences import evaluate_bundle, unseen_sentences
 
-    _check_outputs(json, csv, None)
+    _check_outputs(json, csv, picture)
+    recogniser = recognise.Recogniser() if asr else None
     console = Console()
     voice = load(bundle)
     with _Progress("judging") as progress:
-        report = evaluate_bundle(voice, unseen_sentences(voice, corpus or []), progress.seen)
+        report = evaluate_bundle(voice, unseen_sentences(voice, corpus or []), progress.seen, recogniser)
 
     by_condition: dict[str, dict[str, float]] = {}
     for key, value in report.figures.items():
@@ -162,6 +167,12 @@ def model(
         tables.write_json(json, {"bundle": str(bundle), "step": voice.step, **report._asdict()})
     if csv:
         tables.write_csv(csv, report.utterances)
+    if picture:
+        rows = {
+            name: {key.removeprefix(f"{FREE}/"): value for key, value in row.items()}
+            for name, row in report.utterances.items()
+        }
+        pictures.draw_voice(rows, by_condition[FREE], {**shown[FREE]}, picture)
 
 
 class _Progress:

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 from torchmetrics import Metric
 
+from hmmtts.audio import io
 from hmmtts.batch import Batch
 from hmmtts.build import objects, program
 from hmmtts.build.bundle import Bundle
@@ -25,6 +26,7 @@ from hmmtts.data.manifest import Utterance
 from hmmtts.data.survey import feasible, survey
 from hmmtts.metrics.definitions import COUNTS
 from hmmtts.metrics.interval import bootstrap_interval
+from hmmtts.metrics.report.recognise import Recogniser, WordErrors, words
 from hmmtts.training.compose import register_recipes
 from hmmtts.training.data import SpeechData, dataset_of, read_splits
 from hmmtts.training.evaluate import CONSTANT, FREE, GIVEN, UNIFORM, Sounds, Take, Timing, define_all, speak
@@ -32,6 +34,8 @@ from hmmtts.training.prepare import prepare
 
 State = dict  # of a torchmetrics.Metric: name -> sums, or a list of tensors to join
 States = dict[tuple[str, str], State]  # by condition and metric
+
+WORDS = "words"  # the one metric that no config names: it needs the extra `asr`
 
 
 class Report(NamedTuple):
@@ -47,8 +51,12 @@ def evaluate_bundle(
     bundle: Bundle,
     utterances: Sequence[Utterance],
     seen: Callable[[str, int], None] = lambda name, total: None,
+    recogniser: Recogniser | None = None,
 ) -> Report:
-    """`seen` is told of every utterance once it is judged, and of how many there are."""
+    """`seen` is told of every utterance once it is judged, and of how many there are.
+
+    With a recogniser, also how many words it gets wrong in the model's own speech and in the recordings.
+    """
     loading = objects.loading(bundle.config)
     timing: dict[str, States] = {}
     takes: list[Take] = []
@@ -66,6 +74,8 @@ def evaluate_bundle(
         name = take.utterance.id
         sound = {(condition, _sound_metric(condition)): state for condition, state in heard.items()}
         states[name] = {**timing[name], **sound}
+        if recogniser:
+            states[name][FREE, WORDS] = _understood(bundle, take, recogniser)
         seen(name, len(takes))
     return _report(bundle, states)
 
@@ -82,13 +92,26 @@ def _timing(bundle: Bundle, batch: Batch, place: int) -> States:
     return {key: metric.metric_state for key, metric in metrics.items()}
 
 
+def _understood(bundle: Bundle, take: Take, recogniser: Recogniser) -> State:
+    utterance, rate = take.utterance, bundle.features.sample_rate
+    recording = io.read(utterance.audio, utterance.start, utterance.duration)
+    made = bundle.vocoder(take.mels[FREE]).numpy()
+    metric = WordErrors()
+    metric.update(words(utterance.text), recogniser(made, rate), recogniser(*recording))
+    return metric.metric_state
+
+
 def _sound_metric(condition: str) -> str:
     return "constant_pitch" if condition == CONSTANT else "speech"
 
 
 def _report(bundle: Bundle, states: dict[str, States]) -> Report:
     everything = list(states.values())
-    metrics = {key: make(bundle.config["metrics"][key[1]]) for one in everything for key in one}
+    metrics = {
+        key: WordErrors() if key[1] == WORDS else make(bundle.config["metrics"][key[1]])
+        for one in everything
+        for key in one
+    }
     own = {key: metric for key, metric in metrics.items() if key[0] in (FREE, GIVEN)}
     figures = _figures(metrics, everything)
     names = [key for key in figures if key.split("/")[0] in (FREE, GIVEN) and key.split("/")[1] not in COUNTS]

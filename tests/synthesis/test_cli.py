@@ -13,11 +13,13 @@ import torch
 from lhotse.supervision import AlignmentItem
 
 from hmmtts import build, cli
+from hmmtts.audio import io
 from hmmtts.build import objects
 from hmmtts.data.alignment import read_textgrid
 from hmmtts.data.corpus import open_corpus
 from hmmtts.data.manifest import write_utterances
 from hmmtts.metrics.definitions import define
+from hmmtts.metrics.report.recognise import words
 from hmmtts.training import sentences
 from hmmtts.training.data import SpeechData, dataset_of
 from hmmtts.training.evaluate import evaluate
@@ -179,7 +181,8 @@ def test_a_model_is_evaluated_as_training_does(hmmtts, bundle, tmp_path, monkeyp
     for split in ("train", "valid", "test"):
         write_utterances(corpus / f"cuts_{split}.jsonl.gz", utterances)
     monkeypatch.chdir(tmp_path)
-    code, printed, errors = hmmtts("evaluate", "model", bundle, "--json", "m.json", "--csv", "m.csv")
+    outputs = ("--json", "m.json", "--csv", "m.csv", "--picture", "m.png")
+    code, printed, errors = hmmtts("evaluate", "model", bundle, *outputs)
     assert code == 0, errors
     report = json.loads(Path("m.json").read_text())
     voice = build.load(bundle)
@@ -201,6 +204,20 @@ def test_a_model_is_evaluated_as_training_does(hmmtts, bundle, tmp_path, monkeyp
     assert mean == pytest.approx(report["figures"]["test/alignment_accuracy"], rel=1e-4)
     for word in ("floor", "ceiling", "constant", "uniform", "mcd_db", "mel-cepstral distortion"):
         assert word in printed
+    assert Path("m.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_voice_that_nobody_understands(hmmtts, bundle, tmp_path, monkeypatch):
+    """The recogniser hears the text in the recordings, and nothing in what the voice makes."""
+    corpus = voices.corpus(tmp_path / "corpus", 2)
+    utterances = [_with_times(entry.utterance) for entry in open_corpus(str(corpus)).entries]
+    known = {io.read(utterance.audio)[0].tobytes(): words(utterance.text) for utterance in utterances}
+    report = sentences.evaluate_bundle(
+        build.load(bundle), utterances, recogniser=lambda wave, rate: known.get(wave.tobytes(), [])
+    )
+    assert report.figures["test/word_error_rate"] == 1
+    assert report.figures["test/word_error_rate_natural"] == 0
+    assert "pocketsphinx" in report.definitions["test/word_error_rate"]
 
 
 def _with_times(utterance):

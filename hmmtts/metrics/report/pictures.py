@@ -13,8 +13,17 @@ from matplotlib.ticker import MaxNLocator
 from hmmtts.metrics.report.alignment import AlignmentReport
 from hmmtts.metrics.report.speech import SpeechReport
 
+Figures = Mapping[str, float]
+Rows = Mapping[str, Figures]  # of each utterance, or of each anchor
+
 UNITS = {"mcd_db": "MCD [dB]", "f0_rmse_hz": "F0 RMSE [Hz]", "vuv_error": "V/UV error"}
-STYLES = {"floor": "tab:green", "ceiling": "tab:red", "constant": "tab:orange"}
+VOICE_UNITS = {"duration_accuracy": "duration accuracy", "alignment_accuracy": "frames aligned right"}
+STYLES = {
+    "floor": "tab:green",
+    "ceiling": "tab:red",
+    "constant": "tab:orange",
+    "uniform": "tab:gray",
+}
 FARTHEST_MS = 60.0
 BINS, HISTOGRAM = 61, (-FARTHEST_MS - 1, FARTHEST_MS + 1)  # 2 ms wide, one of them centred on 0
 
@@ -26,21 +35,38 @@ def _figure(panels: int) -> tuple[Figure, list[Axes]]:
 
 
 def draw_speech(report: SpeechReport, path: Path) -> None:
-    """How each utterance fares: sorted values of three figures, with the anchors as lines."""
-    figure, panels = _figure(len(UNITS))
-    for panel, (name, unit) in zip(panels, UNITS.items(), strict=True):
-        values = np.sort([row[name] for row in report.utterances.values()])
+    _draw_utterances(UNITS, report.utterances, report.figures, report.anchors, path)
+
+
+def draw_voice(utterances: Rows, figures: Figures, anchors: Rows, path: Path) -> None:
+    """As of speech, and how well the voice aligns and times sentences that it has not seen."""
+    _draw_utterances(UNITS | VOICE_UNITS, utterances, figures, anchors, path)
+
+
+def _draw_utterances(
+    units: Mapping[str, str], utterances: Rows, figures: Figures, anchors: Rows, path: Path
+) -> None:
+    """How each utterance fares: sorted values of each figure, with the anchors as lines."""
+    units = {name: unit for name, unit in units.items() if name in figures}
+    figure, panels = _figure(len(units))
+    for panel, (name, unit) in zip(panels, units.items(), strict=True):
+        values = np.sort([row[name] for row in utterances.values() if name in row])
         panel.plot(np.arange(1, len(values) + 1), values, "o-", markersize=3, label="utterances")
-        if np.isfinite(report.figures[name]):
-            panel.axhline(report.figures[name], color="tab:blue", linestyle="--", label="mean")
-        for condition, figures in report.anchors.items():
-            if np.isfinite(figures.get(name, np.nan)):
-                panel.axhline(figures[name], color=STYLES[condition], label=condition)
-        panel.set(xlabel="utterances, best first", ylabel=unit)
+        if np.isfinite(figures[name]):
+            panel.axhline(figures[name], color="tab:blue", linestyle="--", label="mean")
+        for condition, others in anchors.items():
+            if np.isfinite(others.get(name, np.nan)):
+                panel.axhline(others[name], color=STYLES[condition], label=condition)
+        panel.set(xlabel="utterances, lowest first", ylabel=unit)
         panel.set_ylim(bottom=0)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(alpha=0.3)
-    panels[1].legend()  # the only one that every anchor has a line in
+    shown = {
+        label: line
+        for panel in panels
+        for line, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    panels[0].legend(shown.values(), shown.keys())
     figure.savefig(path)
 
 

@@ -8,7 +8,10 @@ import re
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float
+from torch import Tensor
+from torchmetrics import Metric
 
 from hmmtts.audio.io import resample
 
@@ -47,6 +50,31 @@ class Recogniser:
         self.decoder.end_utt()
         heard = self.decoder.hyp()
         return words(re.sub(r"\(\d+\)", "", heard.hypstr)) if heard else []
+
+
+class WordErrors(Metric):
+    """Word error rates of made speech and of the recordings, pooled over words."""
+
+    full_state_update = False
+    said: Tensor
+    errors: Tensor
+    natural: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("said", "errors", "natural"):
+            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, text: list[str], made: list[str], recorded: list[str]) -> None:
+        self.said += len(text)
+        self.errors += word_errors(text, made)
+        self.natural += word_errors(text, recorded)
+
+    def compute(self) -> dict[str, Tensor]:
+        return {
+            "word_error_rate": self.errors / self.said,
+            "word_error_rate_natural": self.natural / self.said,
+        }
 
 
 def read_texts(path: Path) -> dict[str, list[str]]:
