@@ -43,7 +43,9 @@ def run(
         bool,
         typer.Option("--stream", help="Write each sentence as soon as it is spoken; memory stays small."),
     ] = False,
-    vocoder: Annotated[str | None, typer.Option(help="griffinlim; default: the one of the bundle.")] = None,
+    vocoder: Annotated[
+        str | None, typer.Option(help="griffinlim, or PATH.onnx (extra `onnx`); default: the bundle's.")
+    ] = None,
 ) -> None:
     """Speak with a trained voice: one text, a file of texts, or with given times. Examples:
 

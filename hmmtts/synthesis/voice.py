@@ -18,13 +18,15 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
-from hmmtts.audio.io import read
+from hmmtts.align.following import LAG, Phone
+from hmmtts.audio.io import Wave, read
+from hmmtts.audio.onnx_vocoder import OnnxVocoder
 from hmmtts.audio.vocoder import GriffinLim, Vocoder
 from hmmtts.batch import Prediction
 from hmmtts.build import bundle as bundles
 from hmmtts.build.bundle import Bundle
 from hmmtts.data.alignment import Times
-from hmmtts.synthesis import listening, manner, timed
+from hmmtts.synthesis import following, listening, manner, timed
 from hmmtts.synthesis.markup import FASTEST, chunks, symbol_rates, units
 from hmmtts.synthesis.result import Alignment, Interval, Speech, joined, later, words_of
 from hmmtts.text import Mark, Transcript, marks
@@ -71,12 +73,15 @@ class Voice:
         return Voice(self.bundle._replace(model=model), self.vocoder)
 
     def with_vocoder(self, name: str | None) -> "Voice":
-        """`griffinlim`; None keeps the bundle's own."""
+        """`griffinlim`, or the path of an .onnx file; None keeps the bundle's own."""
         if name is None:
             return self
-        if name != "griffinlim":
-            raise ValueError(f"vocoder must be griffinlim, the only one that there is so far, got {name!r}")
-        return Voice(self.bundle, GriffinLim(self.bundle.features.mel))
+        mel = self.bundle.features.mel
+        if name == "griffinlim":
+            return Voice(self.bundle, GriffinLim(mel))
+        if not name.endswith(".onnx"):
+            raise ValueError(f"vocoder must be griffinlim or the path of an .onnx file, got {name!r}")
+        return Voice(self.bundle, OnnxVocoder(mel, Path(name)))
 
     def synthesize(
         self, text: str, seed: int = 0, speaker: str | None = None, language: str | None = None,
@@ -132,6 +137,15 @@ class Voice:
         if isinstance(found, str):
             raise ValueError(f"{wav}: {found}")
         return found
+
+    def follow(
+        self, text: str, pieces: Iterable[Wave], rate: int, lag: float = LAG, who: Speaker | None = None
+    ) -> Iterator[Phone]:
+        """Phones with their times while the text is being spoken: every one as soon as it is known, at most `lag` seconds
+        after it has ended. `pieces`: the samples as they come in."""
+        who = who or self.who()
+        known = following.text_of(self.bundle, self.read(text, who), who.number, who.language_number)
+        return following.follow(self.bundle, known, pieces, rate, lag)
 
     # -- text ----------------------------------------------------------------------------------------------------------
 

@@ -123,7 +123,7 @@ def test_bad_synthesis_by_its_message(hmmtts, bundle, tmp_path):
         (bundle, *file, *out): "--file needs --out-dir",
         (bundle, "a", "-o", tmp_path / "x.mp3"): "--out must end in .wav, .flac, .ogg",
         (bundle, "a", *out, "--times", "praat"): "--times must be of textgrid, ctm, json, lab, got 'praat'",
-        (bundle, "a", *out, "--vocoder", "vocos"): "vocoder must be griffinlim",
+        (bundle, "a", *out, "--vocoder", "vocos"): "vocoder must be griffinlim or the path of an .onnx file",
         (bundle, "a", *out, "--duration", "3", "--rate", "2"): "--duration and --rate contradict each other",
         (bundle, "a", *out, "--duration", "3", "--stream"): "--duration needs the whole text",
         (bundle, "", *out, "--stream"): "text must hold something to speak",
