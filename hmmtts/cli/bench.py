@@ -141,3 +141,38 @@ def family(
     Console(width=140).print(table(records, "The family of HMMs: ratio = contender / ours"))
     if json is not None:
         write_json(json, records)
+
+
+@app.command()
+def batch(
+    overrides: Annotated[list[str], typer.Argument(help="As for `hmmtts train`: recipe=NAME any.value=...")],
+    memory: Annotated[
+        float, typer.Option(help="GiB that a training may take; 0: what is free on this machine.")
+    ] = 0.0,
+) -> None:
+    """The largest data.max_seconds that fits: forward, backward and optimiser on the corpus's worst batches."""
+    import torch
+    from rich.console import Console
+
+    from hmmtts.training.compose import config_of
+    from hmmtts.training.find_batch import SPARE, available, find
+    from hmmtts.training.trial import device_of
+
+    config = config_of(overrides)
+    if config["threads"]:
+        torch.set_num_threads(config["threads"])
+    console, good = Console(), None
+    for found in find(config, int(memory * 2**30) or available(device_of(config))):
+        verdict = "fits" if found.fitted else "does not fit"
+        console.print(
+            f"data.max_seconds={found.max_seconds:.1f}: {verdict}, {found.peak / 2**30:.2f} GiB, {found.seconds:.2f} s for "
+            f"{found.utterances} utterances",
+            highlight=False,
+        )
+        good = found if found.fitted else good
+    if good is None:
+        raise ValueError(
+            "not even the longest utterance alone fits: choose memory=checkpointing, a smaller model, or leave out what is "
+            "long"
+        )
+    console.print(f"take data.max_seconds={SPARE * good.max_seconds:.0f} on each device", highlight=False)

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -48,6 +49,13 @@ def register_recipes() -> None:
         ConfigStore.instance().store(
             group="recipe", name=name, node=node, package="_global_", provider=str(path)
         )
+
+
+def config_of(overrides: Sequence[str]) -> dict:
+    """The checked config of what a command line says, for programs that train nothing."""
+    register_recipes()
+    with hydra.initialize_config_dir(str(program.folder("conf")), version_base="1.3"):
+        return checked(hydra.compose("train", overrides=list(overrides)))
 
 
 def main() -> None:

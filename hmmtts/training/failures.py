@@ -72,11 +72,10 @@ class Rank:
     def report(self) -> Report | None:
         with suppress(OSError, ValueError, KeyError):
             message = json.loads(self._report.read_text())["message"]
-            extra = message["extraInfo"]
             return Report(
                 message["when"],
                 message["message"],
-                extra["py_callstack"],
+                message["traceback"],
                 message["errorCode"],
                 message["signal"],
             )

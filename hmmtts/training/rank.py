@@ -59,7 +59,8 @@ def report(error: BaseException) -> None:
         "errorCode": code,
         "signal": error.signal if isinstance(error, Interrupted) else 0,
         "when": time.time(),
-        "extraInfo": {"py_callstack": whole, "timestamp": str(int(time.time()))},
+        "traceback": whole,
+        "extraInfo": {"py_callstack": whole or str(error), "timestamp": str(int(time.time()))},
     }
     Path(path).write_text(json.dumps({"message": message}))
 

@@ -61,18 +61,16 @@ def batch_of(shape: Shape, sizes: Sizes) -> Batch:
     )  # fmt: skip
 
 
-def backward(
-    task: Task, batch: Batch, precision: AbstractContextManager | None = None, share: float = 1.0
-) -> Tensor:
+def backward(task: Task, batch: Batch, precision: AbstractContextManager, share: float = 1.0) -> Tensor:
     """The loss of this batch alone, and its gradients added to those of the parameters."""
-    with precision or nullcontext():
+    with precision:
         loss = task.weighted({name: mean.value for name, mean in task.means(batch).items()})
     (loss * share).backward()
     return loss.detach()
 
 
 def step(
-    task: Task, optimizer: Optimizer, batches: Sequence[Batch], precision: AbstractContextManager | None, clip: float
+    task: Task, optimizer: Optimizer, batches: Sequence[Batch], precision: AbstractContextManager, clip: float
 ) -> None:  # fmt: skip
     """Forward and backward of each batch, accumulated, then clipping and the optimiser."""
     optimizer.zero_grad(set_to_none=True)
@@ -84,31 +82,43 @@ def step(
 
 
 def measure(config: dict, shape: Shape, repeats: int = 3) -> Cost:
-    """In a process that does nothing else; the first step is not counted, it compiles and allocates the optimiser's state."""
+    """In a process that does nothing else; a first, small step is not counted: it compiles and makes the optimiser's state."""
     torch.manual_seed(0)
     torch.set_num_threads(config["threads"] or 1)
-    device = torch.device(
-        "cuda" if torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu" else "cpu"
-    )
+    device = device_of(config)
     task = task_of(config).to(device).train()
-    parts = config["trainer"]["accumulate_grad_batches"]
     whole = batch_of(shape, task.model.sizes)  # type: ignore[arg-type]
-    batches = [_to(batch, device) for batch in split(whole, parts)]
+    batches = [moved(batch, device) for batch in split(whole, config["trainer"]["accumulate_grad_batches"])]
     optimizer = task.optimizer([{"params": list(task.parameters())}])
-    half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(config["trainer"]["precision"])
-    precision = torch.autocast(device.type, half) if half else None
     clip = config["trainer"]["gradient_clip_val"]
-    step(task, optimizer, [_to(whole.take(torch.arange(shape.b) == 0), device)], precision, clip)
+    step(task, optimizer, [split(batches[0], len(batches[0].names))[0]], autocast(config, device), clip)
     optimizer.zero_grad(set_to_none=True)
-    seconds, clock = [], time.process_time if device.type == "cpu" else time.perf_counter
-    resting = start_peak(device)
+    seconds, resting = [], start_peak(device)
     for _ in range(repeats):
-        begun = clock()
-        step(task, optimizer, batches, precision, clip)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(clock() - begun)
+        began = stopwatch(device)
+        step(task, optimizer, batches, autocast(config, device), clip)
+        seconds.append(stopwatch(device) - began)
     return Cost(min(seconds), peak(device) - resting, resting)
+
+
+def device_of(config: dict) -> torch.device:
+    on_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
+    return torch.device("cuda" if on_gpu else "cpu")
+
+
+def autocast(config: dict, device: torch.device) -> AbstractContextManager:
+    half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(config["trainer"]["precision"])
+    if half == torch.float16 and device.type == "cpu":
+        half = torch.bfloat16  # as the trainer does
+    return torch.autocast(device.type, half) if half else nullcontext()
+
+
+def stopwatch(device: torch.device) -> float:
+    """Seconds, with all work done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+    return time.process_time()
 
 
 def split(batch: Batch, parts: int) -> list[Batch]:
@@ -141,5 +151,5 @@ def _status(field: str) -> int:
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
-def _to(batch: Batch, device: torch.device) -> Batch:
+def moved(batch: Batch, device: torch.device) -> Batch:
     return Batch._make(part.to(device) if isinstance(part, Tensor) else part for part in batch)
