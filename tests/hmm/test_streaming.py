@@ -13,8 +13,8 @@ from torch import Tensor
 from hmmtts.hmm import Dense, LeftToRight, log_likelihood, posteriors, streaming, viterbi
 from tests.hmm.paths import enumerate_paths
 
-B, T, N = 3, 5, 3
-FRAMES, STATES = torch.tensor([5, 3, 4]), torch.tensor([3, 2, 3])
+B, T, N = 3, 4, 3
+FRAMES, STATES = torch.tensor([4, 2, 3]), torch.tensor([3, 2, 3])
 KINDS = ["static", "static_skip", "dense", "dense_final", "dense_sparse"]
 
 
@@ -103,7 +103,7 @@ def test_equals_enumeration(backend, kind):
     """Every path, up to each frame (filter), up to the lag beyond it (smoother), and to the end."""
     for seed, lag in ((0, 0), (1, 1), (2, 9)):
         log_obs, topology = problem(kind, seed)
-        got = told(log_obs, topology, FRAMES, STATES, [2, 0, 1, 2], lag)
+        got = told(log_obs, topology, FRAMES, STATES, [2, 0, 1, 1], lag)
         for b, (frames, states) in enumerate(zip(FRAMES.tolist(), STATES.tolist(), strict=True)):
             open_end = without_end(one(topology, b), N)
             for t in range(frames):
@@ -265,22 +265,22 @@ def test_errors_name_the_stream(backend):
     log_obs, topology = problem("dense", 0)
     model = streaming.prepare(topology, 3)
     start = streaming.filter_start(model)
-    state, _ = streaming.filter_step(model, start, log_obs[:, :4], ended=torch.tensor([False, True, False]))
+    state, _ = streaming.filter_step(model, start, log_obs[:, :3], ended=torch.tensor([False, True, False]))
     with pytest.raises(ValueError, match="frames of stream 1 must be 0, got 1: it has ended"):
-        streaming.filter_step(model, state, log_obs[:, 4:], torch.tensor([1, 1, 1]))
-    log_obs[2, 4, 1] = math.nan
+        streaming.filter_step(model, state, log_obs[:, 3:], torch.tensor([1, 1, 1]))
+    log_obs[2, 3, 1] = math.nan
     for step, begin in (
         (streaming.filter_step, state),
         (streaming.smoother_step, None),
         (streaming.viterbi_step, None),
     ):
-        first = 4 if begin is not None else 0
+        first = 3 if begin is not None else 0
         lagged = {
             streaming.smoother_step: streaming.smoother_start,
             streaming.viterbi_step: streaming.viterbi_start,
         }
         begin = begin if begin is not None else lagged[step](model, 2)
-        with pytest.raises(ValueError, match="log_obs holds nan in stream 2, frame 4, state 1"):
+        with pytest.raises(ValueError, match="log_obs holds nan in stream 2, frame 3, state 1"):
             step(model, begin, log_obs[:, first:])
     with pytest.raises(ValueError, match="lag must be at least 0 frames, got -1"):
         streaming.viterbi_start(model, -1)
@@ -314,3 +314,26 @@ def test_kernels_are_compiled_once(monkeypatch):
     told(log_obs.mT.contiguous().mT, topology, torch.tensor([9, 5]), torch.tensor([4, 3]), [4, 2, 3], 3)
     for compiled in (kernels._filter_kernel, kernels._smooth_kernel, kernels._decode_kernel):
         assert len(compiled.signatures) == 1
+
+
+def test_the_lag_may_change_on_the_way(monkeypatch):
+    """A shorter one lets out at once what is old enough for it, a longer one waits; on every backend the same."""
+    for kind, seed in itertools.product(("static_skip", "dense"), range(3)):
+        log_obs, topology = problem(kind, seed, 2, 20, 4, 1.0)
+        given = []
+        for backend in ("cpu", "reference"):
+            monkeypatch.setenv("HMMTTS_BACKEND", backend)
+            model = streaming.prepare(topology, 2)
+            smoother, decoder = streaming.smoother_start(model, 8), streaming.viterbi_start(model, 8)
+            told = []
+            for first, last, lag in ((0, 12, 8), (12, 12, 2), (12, 15, 2), (15, 20, 9)):
+                smoother, decoder = (streaming.with_lag(state, lag) for state in (smoother, decoder))
+                ended = torch.tensor([last == 20] * 2)
+                smoother, s = streaming.smoother_step(model, smoother, log_obs[:, first:last], ended=ended)
+                decoder, v = streaming.viterbi_step(model, decoder, log_obs[:, first:last], ended=ended)
+                told.append((s.frames.tolist(), v.path.tolist(), v.forced.tolist(), s.posterior))
+            given.append(told)
+        assert [x[0] for x in given[0]] == [[4, 4], [6, 6], [3, 3], [7, 7]]
+        for mine, plain in zip(*given, strict=True):
+            assert mine[:3] == plain[:3]
+            torch.testing.assert_close(mine[3], plain[3], atol=1e-9, rtol=0)

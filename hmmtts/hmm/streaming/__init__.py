@@ -28,6 +28,7 @@ from hmmtts.hmm.streaming.inference import (
     smoother_step,
     viterbi_start,
     viterbi_step,
+    with_lag,
 )
 
 __all__ = [
@@ -47,4 +48,5 @@ __all__ = [
     "take",
     "viterbi_start",
     "viterbi_step",
+    "with_lag",
 ]

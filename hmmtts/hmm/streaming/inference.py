@@ -1,6 +1,7 @@
 """Chunk by chunk: checks, and the choice of who computes. b streams, c frames of a chunk, n states."""
 
 from importlib import import_module
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,6 +23,7 @@ from hmmtts.hmm.streaming.contract import (
 )
 from hmmtts.hmm.topology import Dense, LeftToRight
 
+Lagged = TypeVar("Lagged", Smoother, Decoder)
 FAST = {"cpu": "hmmtts.hmm.backends.cpu.streaming"}
 
 
@@ -57,6 +59,11 @@ def viterbi_start(model: Model, lag: int) -> Decoder:
         torch.zeros(b, 0, n, dtype=torch.int16),
         torch.zeros(b, n, dtype=torch.int16),
     )
+
+
+def with_lag(state: Lagged, lag: int) -> Lagged:
+    """The same stream, from here on with another lag: what is older than that goes out with the next chunk."""
+    return state._replace(lag=_lag(lag))
 
 
 def filter_step(

@@ -3,6 +3,8 @@
 Filter and smoother are Rabiner (1989), equations 20 and 25, in logarithms.
 """
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -74,8 +76,8 @@ def smooth(model: Model, state: Smoother, chunk: Chunk) -> tuple[Smoother, Smoot
         alpha = torch.cat([state.log_alpha[b, :held], rows[b, :frames]])
         log_obs = torch.cat([state.log_obs[b, :held], _emissions(model, chunk, b)[:frames]])
         arcs, out, first = arcs_of(model, b), [], 0
-        for t in range(held, held + frames):
-            if t - first == state.lag:
+        for t in range(held - 1, held + frames):
+            while t - first >= state.lag:
                 seen = slice(first, t + 1)
                 none = torch.zeros_like(model.end[b])
                 out.append(smoothed(alpha[seen], log_obs[seen], arcs, none)[:1])
@@ -119,24 +121,24 @@ def decode(model: Model, state: Decoder, chunk: Chunk) -> tuple[Decoder, Decoded
     for b in range(model.streams):
         arcs, emissions = arcs_of(model, b), _emissions(model, chunk, b)
         before, path = list(state.before[b, : state.held[b]].long()), []
-        for t in range(int(chunk.frames[b])):
-            best, pointer = log_delta[b], torch.arange(len(arcs), device=arcs.device)
-            if int(state.frames[b]) + t > 0:
-                best, pointer = (log_delta[b][:, None] + arcs).max(0)
-            best = best + emissions[t]
-            top = best.max()
-            score[b] += top
-            log_delta[b] = torch.where(top > NEVER, best - top, NEVER)
-            before.append(pointer)
-            settled = _settled(before, log_delta[b])
-            if not settled and len(before) > state.lag:
-                ends = _traced(before, torch.arange(len(arcs), device=arcs.device))[0]
-                decided = ends[log_delta[b].argmax()]
-                log_delta[b] = torch.where(ends == decided, log_delta[b], NEVER)
-                forced[b] += 1
+        for t in range(-1, int(chunk.frames[b])):
+            if t >= 0:
+                log_delta[b], top, pointer = _extended(
+                    log_delta[b], arcs, emissions[t], int(state.frames[b]) + t > 0
+                )
+                score[b] += top
+                before.append(pointer)
+            while before:
                 settled = _settled(before, log_delta[b])
-            path += settled
-            before = before[len(settled) :]
+                if not settled and len(before) <= state.lag:
+                    break
+                if not settled:
+                    ends = _traced(before, torch.arange(len(arcs), device=arcs.device))[0]
+                    decided = ends[log_delta[b].argmax()]
+                    log_delta[b] = torch.where(ends == decided, log_delta[b], NEVER)
+                    forced[b] += 1
+                path += settled
+                before = before[len(settled) :]
         if chunk.ending[b]:
             best = log_delta[b] + model.end[b]
             score[b] += best.max()
@@ -155,6 +157,24 @@ def decode(model: Model, state: Decoder, chunk: Chunk) -> tuple[Decoder, Decoded
         _padded(kept, 0).to(torch.int16), oldest,
     )  # fmt: skip
     return decoder, Decoded(_padded(given, -1), frames - held - emitted, emitted, score, forced)
+
+
+class Extended(NamedTuple):
+    log_delta: Float[Tensor, "n"]
+    top: Float[Tensor, ""]  # taken out of it
+    before: Int[Tensor, "n"]
+
+
+def _extended(
+    log_delta: Float[Tensor, "n"], arcs: Float[Tensor, "n n"], emission: Float[Tensor, "n"], begun: bool
+) -> Extended:
+    """The best paths one frame on."""
+    pointer = torch.arange(len(arcs), device=arcs.device)
+    if begun:
+        log_delta, pointer = (log_delta[:, None] + arcs).max(0)
+    best = log_delta + emission
+    top = best.max()
+    return Extended(torch.where(top > NEVER, best - top, NEVER), top, pointer)
 
 
 def _traced(before: list[Int[Tensor, "n"]], ends: Int[Tensor, "e"]) -> list[Int[Tensor, "e"]]:

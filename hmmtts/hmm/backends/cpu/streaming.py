@@ -226,7 +226,20 @@ def _smooth_kernel(
         h, first = held[b], 0
         alphas[:h], emissions[:h], likely[:h] = old_alpha[b, :h], old_obs[b, :h], old_likely[b, :h]
         row = log_alpha[b]
-        for t in range(frames[b]):
+        for t in range(frames[b] + 1):
+            while h - first > lag:
+                fits = dense
+                linear[:S] = 1.0
+                for r in range(h - 1, first, -1):
+                    fits = fits and recursion.backward_linear(linear, likely[r], back_weights, space, S)
+                if not (fits and recursion.share_linear(alphas[first], linear, given[b, first], S)):
+                    beta[:] = 0.0
+                    for r in range(h - 1, first, -1):
+                        recursion.back(emissions[r], beta, worth, back_arcs, dense, space, S)
+                    recursion.share(alphas[first], beta, given[b, first], S)
+                first += 1
+            if t == frames[b]:
+                break
             if not rows.finite(log_obs[b, t], S):
                 status[b] = 1
                 break
@@ -238,17 +251,6 @@ def _smooth_kernel(
             emissions[h] = log_obs[b, t]
             recursion.exponentiate(emissions[h], likely[h], S)
             h += 1
-            if h - first > lag:
-                fits = dense
-                linear[:S] = 1.0
-                for r in range(h - 1, first, -1):
-                    fits = fits and recursion.backward_linear(linear, likely[r], back_weights, space, S)
-                if not (fits and recursion.share_linear(alphas[first], linear, given[b, first], S)):
-                    beta[:] = 0.0
-                    for r in range(h - 1, first, -1):
-                        recursion.back(emissions[r], beta, worth, back_arcs, dense, space, S)
-                    recursion.share(alphas[first], beta, given[b, first], S)
-                first += 1
         if status[b] != 0:
             continue
         if ending[b]:
@@ -281,14 +283,26 @@ def _decode_kernel(
         arcs = scores, weights, top, stay[shared], move[shared], skip[shared]
         delta, ancestor, first, last = log_delta[b], oldest[b], 0, held[b]  # held rows: first to last
         before[:last] = old_before[b, :last]
-        for t in range(frames[b]):
+        for t in range(frames[b] + 1):
+            while last > first:
+                if not _agree(delta, ancestor, S):
+                    if last - first <= lag:
+                        break
+                    decided = ancestor[recursion.best_of(delta, S)]
+                    for n in range(S):
+                        delta[n] = delta[n] if ancestor[n] == decided else NONE
+                    forced[b] += 1
+                first = _commit(delta, before, first, last, marks, path[b], S)
+                _restart(ancestor, root, before, first, last, S)
+            if t == frames[b]:
+                break
             if not rows.finite(log_obs[b, t], S):
                 status[b] = 1
                 break
             if heard[b] + t > 0:
                 recursion.best_into(delta, arcs, dense, best, before[last], S)
             else:
-                best[:] = start[b]
+                recursion.copy(start[b], best)
             for n in range(S):
                 best[n] += log_obs[b, t, n]
             largest = best[recursion.best_of(best, S)]
@@ -299,14 +313,6 @@ def _decode_kernel(
             delta[S:] = NONE
             recursion.copy(root, ancestor)
             last += 1
-            if not _agree(delta, ancestor, S) and last - first > lag:
-                decided = ancestor[recursion.best_of(delta, S)]
-                for n in range(S):
-                    delta[n] = delta[n] if ancestor[n] == decided else NONE
-                forced[b] += 1
-            if _agree(delta, ancestor, S):
-                first = _commit(delta, before, first, last, marks, path[b], S)
-                _restart(ancestor, root, before, first, last, S)
         if status[b] != 0:
             continue
         if ending[b]:
