@@ -6,6 +6,7 @@ not be normalised; a forbidden arc is -inf, never merely unlikely.
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -96,27 +97,13 @@ class SemiMarkovDense(NamedTuple):
 
     def total_frames(self, states: Int[Tensor, "b"]) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
         """Frames of the shortest and of the longest path of each utterance; inf: as many as one likes."""
-        different, which = torch.unique(states, return_inverse=True)
-        least, most = zip(*(self._total_frames(int(n)) for n in different), strict=True)
-        return torch.stack(least)[which], torch.stack(most)[which]
-
-    def _total_frames(self, states: int) -> tuple[Tensor, Tensor]:
-        shortest, longest = duration_limits(self.durations[:states])
-        possible, never = torch.isfinite(shortest), torch.inf
-        shortest, longest = (torch.where(possible, limit, 0.0) for limit in (shortest, longest))
-        follows = torch.isfinite(self.transition[:states, :states]) & possible & possible[:, None]
-        begins = torch.isfinite(self.initial[:states]) & possible
-        ends = torch.ones_like(begins) if self.final is None else torch.isfinite(self.final[:states])
-        least, most = (torch.where(begins, x, bad) for x, bad in ((shortest, never), (longest, -never)))
-        # Bellman-Ford: `states` segments reach every state by its shortest path; who still gains then goes round a circle.
-        for segment in range(2 * states):
-            shorter = torch.minimum(least, _reached(least, follows, never).amin(0) + shortest)
-            longer = torch.maximum(most, _reached(most, follows, -never).amax(0) + longest)
-            longer = torch.where((longer > most) & (segment >= states), never, longer)
-            if torch.equal(shorter, least) and torch.equal(longer, most):
-                break
-            least, most = shorter, longer
-        return torch.where(ends, least, never).amin(), torch.where(ends, most, -never).amax()
+        different, which = torch.unique(states.cpu(), return_inverse=True)
+        initial, transition, durations = (arc.detach().cpu().numpy() for arc in self[:3])
+        final = np.zeros_like(initial) if self.final is None else self.final.detach().cpu().numpy()
+        ranges = [_total_frames(initial, transition, durations, final, int(n)) for n in different]
+        limits = torch.tensor(ranges, device=self.durations.device)
+        least, most = limits[which.to(limits.device)].unbind(1)
+        return least, most
 
 
 SemiMarkov = SemiMarkovLeftToRight | SemiMarkovDense
@@ -131,8 +118,27 @@ def duration_limits(durations: Float[Tensor, "*n d"]) -> tuple[Float[Tensor, "*n
     return torch.where(allowed, d, torch.inf).amin(-1), torch.where(allowed, d, -torch.inf).amax(-1)
 
 
-def _reached(frames: Float[Tensor, "k"], follows: Bool[Tensor, "k k"], never: float) -> Float[Tensor, "k k"]:
-    return torch.where(follows, frames[:, None], never)
+def _total_frames(
+    initial: np.ndarray, transition: np.ndarray, durations: np.ndarray, final: np.ndarray, states: int
+) -> tuple[float, float]:
+    """Frames of the shortest and of the longest path among the first states."""
+    possible = np.isfinite(durations[:states])
+    lasts, never = possible.any(1), np.inf
+    shortest = possible.argmax(1) + 1.0
+    longest = possible.shape[1] - possible[:, ::-1].argmax(1) + 0.0
+    begins = np.isfinite(initial[:states]) & lasts
+    ends = np.isfinite(final[:states])
+    follows = np.isfinite(transition[:states, :states]) & lasts & lasts[:, None]
+    least, most = np.where(begins, shortest, never), np.where(begins, longest, -never)
+    # Bellman-Ford: `states` segments reach every state by its shortest path; who still gains then goes round a circle.
+    for segment in range(2 * states):
+        shorter = np.minimum(least, np.where(follows, least[:, None], never).min(0) + shortest)
+        longer = np.maximum(most, np.where(follows, most[:, None], -never).max(0) + longest)
+        longer[(longer > most) & (segment >= states)] = never
+        if np.array_equal(shorter, least) and np.array_equal(longer, most):
+            break
+        least, most = shorter, longer
+    return float(np.where(ends, least, never).min()), float(np.where(ends, most, -never).max())
 
 
 def left_to_right(stay: Arcs) -> LeftToRight:

@@ -70,13 +70,15 @@ def forward_backward(
 @inner
 def check(x, T, S):
     """DONE if every real score is one that the kernels can cumulate."""
-    for t in range(T):
-        if not rows.finite(x[t], S):
-            return BAD_VALUE
+    whole = x.shape[1] == S  # then all frames are one row
+    width, height = (T * S, 1) if whole else (S, T)
     beyond = 0
-    for t in range(T):
-        for n in range(S):
-            beyond += (abs(x[t, n]) > LARGEST_SCORE) & (x[t, n] > NONE)
+    for t in range(height):
+        scores = x.reshape(x.size) if whole else x[t]
+        if not rows.finite(scores, width):
+            return BAD_VALUE
+        for n in range(np.uint64(width)):
+            beyond += (abs(scores[n]) > LARGEST_SCORE) & (scores[n] > NONE)
     return DONE if beyond == 0 else OUT_OF_RANGE
 
 
