@@ -54,6 +54,7 @@ class Cluster:
             "MASTER_ADDR": "127.0.0.1",  # the names of the nodes do not resolve
             "OMP_NUM_THREADS": "1",
             "PYTHON": sys.executable,
+            "HMMTTS": str(Path(sys.executable).with_name("hmmtts")),
             "PYTHONPATH": str(ROOT),
         }
         folder.mkdir()

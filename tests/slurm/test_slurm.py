@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hmmtts.build import checkpoint
-from tests.slurm.cluster import Cluster, Job, slurm_here, until
+from tests.slurm.cluster import ROOT, Cluster, Job, slurm_here, until
 
 pytestmark = [
     pytest.mark.slurm,
@@ -134,3 +134,17 @@ def test_numbers_that_contradict_each_other_are_refused_at_once(cluster: Cluster
         job
     )
     assert not cluster.run_folder("wrong").exists()
+
+
+def test_features_are_an_array_of_jobs_on_one_cache(cluster: Cluster):
+    began = time.monotonic()
+    script = str(ROOT / "scripts" / "features.sbatch")
+    corpus = ["recipe=demo", "prepare.profile=tiny", "data.cache_dir=features"]
+    array = cluster.ask("sbatch", "--parsable", "--array=1-2", "--cpus-per-task=1", script, *corpus)
+    for share in (1, 2):
+        job = Job(cluster, f"{array}_{share}")
+        printed = cluster.folder / f"slurm-features-{array}-{share}.out"
+        assert job.wait("COMPLETED", "FAILED") == "COMPLETED", printed.read_text()
+        assert f"share {share} of 2: 20 utterances are in features" in printed.read_text()
+    assert len(list((cluster.folder / "features").rglob("*.npz"))) == 40
+    told("features as an array of two", began)
