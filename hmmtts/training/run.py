@@ -52,6 +52,8 @@ MAY_CHANGE = (
     "threads",
     "trainer",
 )
+# The same of data: where things lie and who fetches them. A job that is put back may be on another node.
+DATA_MAY_CHANGE = ("cache_dir", "pin_memory", "prefetch", "spool", "spool_gb", "workers")
 # What they may differ in only if resume_allow names it: the run then ends elsewhere than it would have.
 WITH_CONSENT = ("data", "data_dir", "loss", "optim", "prepare", "requires", "seed", "vocoder")
 
@@ -147,7 +149,7 @@ def _refuse_another_config(config: dict, start: Start) -> None:
     unknown = [name for name in allowed if name not in WITH_CONSENT]
     if unknown:
         raise ConfigError(f"resume_allow must be of {', '.join(WITH_CONSENT)}, got {', '.join(unknown)}")
-    before = checkpoint.header(start.checkpoint)["config"]
+    before, config = _compared(checkpoint.header(start.checkpoint)["config"]), _compared(config)
     differing = [key for key in sorted(before.keys() | config.keys()) if before.get(key) != config.get(key)]
     refused = [key for key in differing if key not in (*MAY_CHANGE, *allowed)]
     if refused:
@@ -162,6 +164,11 @@ def _refuse_another_config(config: dict, start: Start) -> None:
         if key in allowed:
             for line in difference(before.get(key), config.get(key), key):
                 log.warning("resumed with another config, as resume_allow says: %s", line)
+
+
+def _compared(config: dict) -> dict:
+    data = {key: value for key, value in (config.get("data") or {}).items() if key not in DATA_MAY_CHANGE}
+    return config | {"data": data}
 
 
 def voice_and_data(config: dict, start: Start) -> tuple[Bundle, SpeechData]:
