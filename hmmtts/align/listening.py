@@ -43,11 +43,11 @@ def listen(sound: Wave, listening: Listening, phase: float = 0.0) -> Float[np.nd
     """Cepstra of the prepared sound from `phase` seconds on."""
     heard = sound[round(phase * RATE) :]
     with torch.inference_mode():
-        return _cepstra(listening)(torch.from_numpy(heard)[None])[0].numpy()
+        return cepstra(listening)(torch.from_numpy(heard)[None])[0].numpy()
 
 
 @cache
-def _cepstra(listening: Listening) -> Cepstra:
+def cepstra(listening: Listening) -> Cepstra:
     return Cepstra(RATE, window=listening.window, hop=listening.hop, deltas=listening.deltas, fmax=RATE / 2)
 
 
