@@ -16,7 +16,12 @@ def run(
             help="What to say; {0.7: these words} are slower, {1 1 1 0.4: hello} has a rate a phone."
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Sound file: .wav, .flac, .ogg.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Sound file: .wav, .flac, .ogg; with --stream also -, raw 16-bit samples."
+        ),
+    ] = None,
     file: Annotated[
         Path | None, typer.Option(help="Texts, one a line: TEXT or ID|TEXT; with --stream one text.")
     ] = None,
@@ -52,8 +57,10 @@ def run(
     hmmtts synthesize runs/demo/first "The birds sing." -o birds.wav --times json,textgrid --duration 2.5
 
     hmmtts synthesize runs/demo/first --file lines.txt --out-dir spoken
+
+    hmmtts synthesize runs/demo/first --file book.txt --stream -o - | aplay -t raw -f S16_LE -r 22050
     """
-    _check_outputs(text, out, file, out_dir, stream, timing)
+    _check_outputs(text, out, file, out_dir, stream, timing, times)
     _check_pace(duration, timing, rate, stream)
     from hmmtts.align.output import FORMATS
 
@@ -69,7 +76,7 @@ def run(
     from hmmtts.synthesis.lines import Line, read_lines, read_text
     from hmmtts.synthesis.timed import read_timing
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, stderr=out == speaking.STDOUT)
     voice = load(bundle).varied(temperature, quantile).with_vocoder(vocoder)
     who = voice.who(speaker, language)
     if stream:
@@ -105,6 +112,7 @@ def _check_outputs(
     out_dir: Path | None,
     stream: bool,
     timing: Path | None,
+    times: str,
 ) -> None:
     if (text is None) == (file is None) and not (timing and file is None):
         raise ValueError("give TEXT or --file, and not both")
@@ -117,6 +125,9 @@ def _check_outputs(
             raise ValueError("--file needs --out-dir, a folder for its sounds, and no --out")
         if out_dir.exists() and not out_dir.is_dir():
             raise ValueError(f"--out-dir must be a folder, and {out_dir} is a file")
+    elif str(out) == "-":
+        if not stream or times:
+            raise ValueError("--out - is for --stream, and without --times")
     elif out_dir or not out:
         raise ValueError("one text needs --out (-o), a sound file, and no --out-dir")
     elif out.suffix.lower() not in SUFFIXES:

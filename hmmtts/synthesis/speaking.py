@@ -1,12 +1,15 @@
 """Speech into files: whole ones, or one that grows as the voice speaks."""
 
 import os
+import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import soundfile
 
 from hmmtts.align import output
@@ -14,6 +17,8 @@ from hmmtts.audio import io
 from hmmtts.synthesis.lines import Line
 from hmmtts.synthesis.result import Interval, Speech, as_aligned
 from hmmtts.synthesis.voice import Chunk, Speaker, Voice
+
+STDOUT = Path("-")
 
 
 class Streamed(NamedTuple):
@@ -51,6 +56,27 @@ def write_times(
     output.write(as_aligned(path.stem, seconds, phones, words), path.parent, formats)
 
 
+@contextmanager
+def _growing(path: Path, sample_rate: int) -> Iterator[Callable[[np.ndarray], None]]:
+    """A sound file that can be read while it grows; `-` is raw 16-bit samples on the standard output."""
+    if path == STDOUT:
+        yield lambda audio: _raw(audio)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with soundfile.SoundFile(path, "w", sample_rate, channels=1) as file:
+
+        def write(audio: np.ndarray) -> None:
+            file.write(audio)
+            file.flush()
+
+        yield write
+
+
+def _raw(audio: np.ndarray) -> None:
+    sys.stdout.buffer.write((audio * 32767).astype("<i2").tobytes())
+    sys.stdout.buffer.flush()
+
+
 def stream(
     voice: Voice, text: str, path: Path, formats: Sequence[str], who: Speaker, seed: int, rate: float
 ) -> Streamed:
@@ -60,12 +86,10 @@ def stream(
     words: list[Interval] = []
     parts = voice.stream(text, seed, who, rate)
     beginning = next(parts)  # a text that cannot be spoken leaves no file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with soundfile.SoundFile(path, "w", voice.sample_rate, channels=1) as file:
+    with _growing(path, voice.sample_rate) as write:
         try:
             for part in chain([beginning], parts):
-                file.write(part.audio.clip(-1.0, 1.0))
-                file.flush()
+                write(part.audio.clip(-1.0, 1.0))
                 first = first or time.monotonic() - began
                 samples += len(part.audio)
                 if formats:
