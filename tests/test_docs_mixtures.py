@@ -95,7 +95,7 @@ def test_the_commands_of_the_page_train_a_voice_and_let_it_speak(mine: Path):
     def run(*arguments: str, **more: str) -> subprocess.CompletedProcess:
         return subprocess.run(
             [sys.executable, *arguments], cwd=mine.parent, env={**environment, **more}, capture_output=True, text=True,
-            timeout=900, check=False,
+            timeout=3600, check=False,
         )  # fmt: skip
 
     trained = run(str(ROOT / train[1]), *train[2:], *SMALL)

@@ -18,8 +18,8 @@ TITLES: dict[Judge, str] = {
 
 
 def table(judged: Sequence[Judged]) -> Table:
-    """One row per candidate; the choice of each judge is in bold."""
-    out = Table("states", "components", "free parameters", "trained", "held out", "AIC", "BIC")
+    """One row per candidate, likelihoods in nats per frame; the choice of each judge is in bold."""
+    out = Table("states", "Gaussians", "free", "trained", "held out", "AIC", "BIC")
     for column in out.columns:
         column.justify, column.no_wrap = "right", True
     by_unseen, by_aic, by_bic = best(judged, "held_out"), best(judged, "aic"), best(judged, "bic")
