@@ -18,7 +18,8 @@ from typing import BinaryIO, NamedTuple
 
 log = logging.getLogger(__name__)
 CHUNK = 1 << 20
-TENTHS = 10  # the log tells of every tenth of the file
+TENTHS = 10  # the log tells of every tenth of a file that is at least LARGE
+LARGE = 500 * 10**6  # bytes
 
 
 class Remote(NamedTuple):
@@ -158,7 +159,7 @@ def _copy(
         before, done = done, done + len(block)
         if done > remote.size:
             raise NotTheFile(f"{remote.url}: expected {remote.size} bytes, the server sends more")
-        if done * TENTHS // remote.size > before * TENTHS // remote.size:
+        if remote.size >= LARGE and done * TENTHS // remote.size > before * TENTHS // remote.size:
             log.info("%s: %d of %d MB", remote.url, done // 10**6, remote.size // 10**6)
         elapsed = time.monotonic() - begun
         if elapsed > patience.timeout:

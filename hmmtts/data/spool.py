@@ -47,7 +47,7 @@ class Spool:
             retrieve(self.index.source, file, tar)
             extract(tar, folder)
             tar.unlink()
-            log.info("shard %s: %.0f MB from %s", shard, file.size / 1e6, self.index.source)
+            log.info("shard %s: %.1f MB from %s", shard, file.size / 1e6, self.index.source)
 
     def _make_room(self, wanted: str, needed: int) -> None:
         there = [shard for shard in self.index.shards if shard != wanted and (self.folder / shard).is_dir()]
