@@ -13,6 +13,7 @@ from hmmtts.audio.normaliser import Normaliser
 from hmmtts.build import objects
 from hmmtts.build.facts import Facts
 from hmmtts.text.symbols import SymbolTable
+from hmmtts.training.combinations import check_trainer
 from hmmtts.training.faults import ConfigError
 from hmmtts.training.run_folder import RESUME
 
@@ -73,6 +74,7 @@ def checked(cfg: DictConfig) -> dict:
         value = look_up(config, rule.key)
         if not rule.holds(value):
             raise ConfigError(f"{rule.key} must be {rule.demand}, got {value!r}")
+    check_trainer(config)
     for where, node in targets(config):
         check_target(where, node)
     for key in MADE_FROM_CONFIG:

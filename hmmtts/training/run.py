@@ -18,6 +18,7 @@ from hmmtts.build.facts import Facts
 from hmmtts.data.manifest import Utterance
 from hmmtts.data.survey import Survey, feasible, survey
 from hmmtts.training import console, launch, slurm
+from hmmtts.training.callbacks.agreement import Agreement
 from hmmtts.training.callbacks.position import Position
 from hmmtts.training.callbacks.pulse import Pulse
 from hmmtts.training.checkpoint_io import AtomicCheckpointIO
@@ -111,7 +112,8 @@ def _train(config: dict, folder: RunFolder, start: Start) -> dict | None:
     lightning.seed_everything(config["seed"], verbose=False)
     bundle, data = voice_and_data(config, start)
     task = _task(config, bundle)
-    trainer = _trainer(config, folder, start)
+    utterances = [utterance.id for split in data.splits.values() for utterance in split]
+    trainer = _trainer(config, folder, start, Agreement(config, start.step, utterances))
     if trainer.is_global_zero:
         (folder.path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         parameters = sum(p.numel() for p in task.parameters())
@@ -240,7 +242,7 @@ def _task(config: dict, bundle: Bundle) -> Task:
     )
 
 
-def _trainer(config: dict, folder: RunFolder, start: Start) -> Trainer:
+def _trainer(config: dict, folder: RunFolder, start: Start, agreement: Agreement) -> Trainer:
     callbacks = [objects.make(node) for node in config["callbacks"].values() if node]
     logger = (
         objects.make(config["logger"], folder=str(folder.path), resumed_at=start.step)
@@ -254,7 +256,7 @@ def _trainer(config: dict, folder: RunFolder, start: Start) -> Trainer:
     return objects.make(
         # A run shorter than the interval is validated at its end: best.ckpt comes from a validation.
         settings | {"val_check_interval": min(settings["val_check_interval"], batches)},
-        callbacks=[Position(config["seed"]), Pulse(), *callbacks],
+        callbacks=[agreement, Position(config["seed"]), Pulse(), *callbacks],
         logger=logger,
         plugins=[AtomicCheckpointIO(), *slurm.environment()],
         default_root_dir=str(folder.path),

@@ -1,5 +1,6 @@
 """The LightningModule: named losses times the weights of the same names, and the figures of a validation."""
 
+import logging
 from collections.abc import Callable, Mapping
 
 import torch
@@ -17,6 +18,8 @@ from hmmtts.nn.lengths import Mean
 from hmmtts.training.joining import Tally, joined
 from hmmtts.training.judge import Judge
 from hmmtts.training.out_of_memory import stopping
+
+log = logging.getLogger(__name__)
 
 OptimizerFactory = Callable[[list[dict]], Optimizer]
 
@@ -49,6 +52,7 @@ class Task(LightningModule):
         self.pace = dict(pace or {})
         self.health: list[str] = []  # the last verdict on the alignment
         self.batch: Batch  # being trained on
+        self.impossible: set[str] = set()  # utterances without an alignment that were met
         self.mend = mend  # what to do when memory runs out
         self.validated: Tally | None = None  # the losses of the validation under way
 
@@ -63,6 +67,7 @@ class Task(LightningModule):
 
     def logged(self, means: dict[str, Mean], batch: Batch) -> Tensor:
         """The loss as of one process that saw the batches of all ranks; the logged figures are too."""
+        self.name_impossible(means, batch)
         joint = joined(means)
         each = {f"train/{name}": value for name, value in joint.whole.items()}
         self.log_dict({**each, "train/loss": self.weighted(joint.whole)}, batch_size=len(batch.names))
@@ -70,6 +75,7 @@ class Task(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         means = self.means(batch)
+        self.name_impossible(means, batch)
         self.validated = self.validated or Tally(means)
         self.validated.add(means)
         once = batch.take(batch.counted)
@@ -85,6 +91,19 @@ class Task(LightningModule):
         if self.judge is not None:
             self.log_dict({f"valid/{name}": value for name, value in self.judge.compute(self.device).items()})
             self.judge.reset()
+
+    def name_impossible(self, means: dict[str, Mean], batch: Batch) -> None:
+        """Utterances that the model left out for having fewer frames than states: each is told once."""
+        if "impossible" not in means or not int(means["impossible"].total):
+            return
+        possible = self.model.possible(batch).tolist()  # type: ignore[operator]
+        names = {name for name, can in zip(batch.names, possible, strict=True) if name and not can}
+        if new := sorted(names - self.impossible):
+            self.impossible |= names
+            log.warning(
+                "%s: fewer frames than states, left out of every loss (%d such utterances so far); shorten "
+                "features.acoustic.hop, or take fewer aligner.states_per_symbol", ", ".join(new), len(self.impossible),
+            )  # fmt: skip
 
     def means(self, batch: Batch) -> dict[str, Mean]:
         means = self.model.means(batch)  # type: ignore[operator]

@@ -9,6 +9,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hmmtts.batch import Batch
 from hmmtts.nn.lengths import Mean
+from hmmtts.training.callbacks import agreement
+from hmmtts.training.callbacks.agreement import Agreement
+from hmmtts.training.faults import EnvironmentFault
 from hmmtts.training.joining import Tally, joined
 from hmmtts.training.task import Task
 from hmmtts.training.trial import Shape, batch_of, task_of
@@ -141,3 +144,26 @@ def test_a_tally_is_the_mean_over_all_batches_however_they_are_cut():
     assert float(found["mel"].value) == 2.0
     with pytest.raises(ValueError, match="means must be of mel, f0, got nll"):
         tally.add({"nll": mean})
+
+
+def test_what_cannot_be_aligned_is_named_once(caplog):
+    made = task("hmm")
+    batch = whole(made)._replace(
+        acoustic_frames=torch.tensor([100, 100, 3, 100, 2]), names=["a", "b", "c", "d", ""]
+    )
+    for _ in range(2):
+        made.name_impossible(made.means(batch), batch)
+    assert [record.getMessage().split(";")[0] for record in caplog.records] == [
+        "c: fewer frames than states, left out of every loss (1 such utterances so far)"
+    ]
+
+
+def test_ranks_that_see_different_files_are_refused(monkeypatch):
+    config = {"seed": 1, "run": {"dir": "a"}}
+    mine, other = Agreement(config, 250, ["u1", "u2"]), Agreement(config, 0, ["u1", "u2"])
+    monkeypatch.setattr(agreement, "gather", lambda facts: [facts, mine.facts])
+    mine.setup(None, None, "fit")
+    with pytest.raises(
+        EnvironmentFault, match=r"differ in the step to go on from \(rank 0: 0; rank 1: 250\): every node"
+    ):
+        other.setup(None, None, "fit")
