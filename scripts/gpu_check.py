@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from hmmtts.bench import gpu_neural_hmm
+    from hmmtts.bench import gpu_family, gpu_neural_hmm
     from hmmtts.bench.gpu import REAL, TINY, Check, parity, speed, versions
     from hmmtts.bench.record import table
 
@@ -75,6 +75,8 @@ def main(argv: list[str] | None = None) -> int:
             "neural HMM, a training step of the published size: ratio = contender / ours",
         )
     )
+    shapes = gpu_family.TINY if interpret else gpu_family.REAL
+    console.print(table(gpu_family.run(shapes, device), "log p of observations with 80 features"))
     return 1 if failed else 0
 
 
