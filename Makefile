@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help train test test-process test-slurm check format bench clean
+.PHONY: help train test test-process test-soak test-slurm check format bench clean
 
 help:  ## show this page
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -17,6 +17,9 @@ test: $(READY)  ## run the unit tests
 
 test-process: $(READY)  ## run the long tests, which start and kill real processes (minutes)
 	$(PY) -m pytest -q -m process -p tests.summary
+
+test-soak: $(READY)  ## repeat for hours at most what shows only then (HMMTTS_SOAK=0.1: a tenth of it)
+	$(PY) -m pytest -q -s -m soak -p tests.summary
 
 test-slurm: $(READY)  ## train on a real SLURM of two nodes (minutes); needs slurm-wlm: scripts/slurm_here.py install
 	$(PY) scripts/install.py slurm
