@@ -76,12 +76,12 @@ def check(log_obs, topology, frames, states, tolerance):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("kind", KINDS)
 def test_equals_enumeration(backend, kind, dtype):
-    for seed in range(3):
+    for seed in range(2):
         log_obs, topology = problem(kind, seed, dtype=dtype)
         check(log_obs, topology, FRAMES, STATES, 1e-5 if dtype == torch.float32 else 1e-10)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 @pytest.mark.parametrize("kind", ["left_to_right", "dense"])
 def test_equals_enumeration_on_extreme_scores(kind, data):
@@ -122,7 +122,7 @@ def test_equals_enumeration_on_extreme_scores(kind, data):
 def test_feasible_is_what_has_a_path():
     """Every number of frames, for models whose arcs and durations forbid much."""
     forbidden = -math.inf
-    for seed in range(10):
+    for seed in range(6):
         g = torch.Generator().manual_seed(seed)
         n, d, t = 3, 3, 6
         durations = torch.where(torch.rand(n, d, generator=g) < 0.4, forbidden, 0.0)
@@ -185,3 +185,13 @@ def test_geometric_durations_are_the_plain_chain(backend):
     lasted = expected_counts(log_obs, explicit, frames).durations
     frames_of = (lasted * torch.arange(1, t + 1)).sum(-1)
     torch.testing.assert_close(frames_of, posteriors(log_obs, chain, frames).sum(1))
+
+
+def test_a_tie_takes_the_lower_state_and_the_shorter_segment_from_the_last_back(backend):
+    log_obs, six = torch.zeros(1, 6, 3), torch.tensor([6])
+    assert viterbi(log_obs, SemiMarkovLeftToRight(torch.zeros(1, 3, 6)), six).path.tolist() == [
+        [0, 0, 0, 0, 1, 2]
+    ]
+    onward = torch.zeros(3, 3).fill_diagonal_(-math.inf)
+    dense = SemiMarkovDense(torch.zeros(3), onward, torch.zeros(3, 6))
+    assert viterbi(log_obs, dense, six).path.tolist() == [[1, 0, 1, 0, 1, 0]]
