@@ -74,7 +74,7 @@ def filter_step(
     ended: Bool[Tensor, "b"] | None = None,
 ) -> tuple[Filter, Filtered]:
     """p(state | everything up to now) for every frame of the chunk."""
-    chunk = _chunk(model, state.frames, state.ended, log_obs, frames, ended)
+    chunk = _chunk(model, state.ended, log_obs, frames, ended)
     state, found = _backend(model, chunk).filter(model, state, chunk)
     return state, found._replace(posterior=_like(found.posterior, log_obs))
 
@@ -87,7 +87,7 @@ def smoother_step(
     ended: Bool[Tensor, "b"] | None = None,
 ) -> tuple[Smoother, Smoothed]:
     """p(state | everything up to `lag` frames later), for the frames that are old enough, and all once a stream ends."""
-    chunk = _chunk(model, state.filter.frames, state.filter.ended, log_obs, frames, ended)
+    chunk = _chunk(model, state.filter.ended, log_obs, frames, ended)
     state, found = _backend(model, chunk).smooth(model, state, chunk)
     return state, found._replace(posterior=_like(found.posterior, log_obs))
 
@@ -100,7 +100,7 @@ def viterbi_step(
     ended: Bool[Tensor, "b"] | None = None,
 ) -> tuple[Decoder, Decoded]:
     """What of the best path is decided."""
-    chunk = _chunk(model, state.frames, state.ended, log_obs, frames, ended)
+    chunk = _chunk(model, state.ended, log_obs, frames, ended)
     return _backend(model, chunk).decode(model, state, chunk)
 
 
@@ -114,30 +114,39 @@ def _like(posterior: Tensor, log_obs: Tensor) -> Tensor:
     return posterior.to(log_obs.dtype if log_obs.dtype == torch.float64 else torch.float32)
 
 
-def _chunk(
-    model: Model, heard: Tensor, over: Tensor, log_obs: Tensor, frames: Tensor | None, ended: Tensor | None
-) -> Chunk:
+def _chunk(model: Model, over: Tensor, log_obs: Tensor, frames: Tensor | None, ended: Tensor | None) -> Chunk:
     b, n = model.start.shape
     if log_obs.ndim != 3 or (log_obs.shape[0], log_obs.shape[2]) != (b, n) or not log_obs.is_floating_point():
         raise ValueError(
             f"log_obs must be floating point [{b} streams, frames, {n} states], got {log_obs.dtype} {list(log_obs.shape)}"
         )
-    c = log_obs.shape[1]
-    if frames is None:
-        frames = torch.full((b,), c) if not bool(over.any()) else torch.where(over, 0, c)
+    return Chunk(
+        log_obs.detach().to(model.start.device, torch.float64).contiguous(),
+        torch.where(over, 0, log_obs.shape[1]) if frames is None else _frames(frames, over, log_obs.shape[1]),
+        torch.zeros_like(over) if ended is None else _ending(ended, over),
+    )
+
+
+def _frames(frames: Tensor, over: Tensor, c: int) -> Int[Tensor, "b"]:
     frames = frames.to("cpu", torch.int64)
-    if frames.shape != (b,) or int(frames.min()) < 0 or int(frames.max()) > c:
-        raise ValueError(f"frames must be {b} integers between 0 and {c}, got {frames.tolist()}")
-    ending = torch.zeros(b, dtype=torch.bool) if ended is None else ended.to("cpu", torch.bool)
-    if ending.shape != (b,):
-        raise ValueError(f"ended must be {b} truth values, one for every stream, got {list(ending.shape)}")
-    if bool((over & (frames > 0)).any()):
-        late = int((over & (frames > 0)).nonzero()[0])
+    if frames.shape != over.shape or int(frames.min()) < 0 or int(frames.max()) > c:
+        raise ValueError(f"frames must be {len(over)} integers between 0 and {c}, got {frames.tolist()}")
+    late = over & (frames > 0)
+    if bool(late.any()):
+        stream = int(late.nonzero()[0])
         raise ValueError(
-            f"frames of stream {late} must be 0, got {int(frames[late])}: it has ended; start a state of its own for what "
+            f"frames of stream {stream} must be 0, got {int(frames[stream])}: it has ended; start a state of its own for what "
             "comes next, and `join` it"
         )
-    return Chunk(log_obs.detach().to(model.start.device, torch.float64).contiguous(), frames, ending & ~over)
+    return frames
+
+
+def _ending(ended: Tensor, over: Tensor) -> Bool[Tensor, "b"]:
+    if ended.shape != over.shape:
+        raise ValueError(
+            f"ended must be {len(over)} truth values, one for every stream, got {list(ended.shape)}"
+        )
+    return ended.to("cpu", torch.bool) & ~over
 
 
 def _backend(model: Model, chunk: Chunk) -> Backend:
