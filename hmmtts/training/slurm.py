@@ -120,9 +120,11 @@ def requeue(end: Interrupted) -> None:
 
 def let_the_others_end(code: int) -> None:
     """What is wrong with a config or a corpus, every process finds. srun ends the others when the first leaves with an
-    error, and then reports that they were ended: this gives them the time to leave with the same code.
+    error, and then reports that they were ended: the first gives them time to find it, and whoever has found it leaves
+    with its own code.
     """
     if code in SAME_FOR_ALL and int(os.environ.get("SLURM_NTASKS", 1)) > 1:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         time.sleep(SKEW)
 
 
