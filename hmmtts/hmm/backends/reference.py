@@ -4,25 +4,38 @@ Slow, exact in any dtype, differentiable any number of times: the oracle for the
 expected counts are taken as derivatives of log Z by emissions and arcs, independently of any backward recursion.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hmmtts.hmm.backends.contract import ForwardBackward, Problem, Viterbi, check_observations
-from hmmtts.hmm.topology import Dense, LeftToRight, Topology
+from hmmtts.hmm.topology import SHARED, Dense, LeftToRight, Topology
 
 name = "reference"
 NEVER = float("-inf")
 
 
 def log_likelihood(problem: Problem) -> Float[Tensor, "b"]:
-    return _total(problem, _log_sum).double()
+    return _total(problem, log_sum).double()
 
 
 def forward_backward(problem: Problem, counts: bool = True) -> ForwardBackward:
+    return differentiate(problem, log_likelihood, counts)
+
+
+def viterbi(problem: Problem) -> Viterbi:
+    return trace(problem, _total)
+
+
+def differentiate(
+    problem: Problem, log_likelihood: Callable[[Problem], Float[Tensor, "b"]], counts: bool
+) -> ForwardBackward:
+    """Posteriors and expected counts as derivatives, whatever the recursion was."""
     topology, utterances = problem.topology, problem.log_obs.shape[0]
-    if isinstance(topology, Dense):  # shared by the utterances, but its counts are wanted for each of them
-        topology = Dense._make(
+    if isinstance(topology, SHARED):  # shared by the utterances, but its counts are wanted for each of them
+        topology = type(topology)._make(
             None if arc is None else arc.expand(utterances, *arc.shape) for arc in topology
         )
     with torch.enable_grad():
@@ -38,11 +51,11 @@ def forward_backward(problem: Problem, counts: bool = True) -> ForwardBackward:
     return ForwardBackward(log_z.detach(), posterior, taken if counts else None)
 
 
-def viterbi(problem: Problem) -> Viterbi:
+def trace(problem: Problem, total: Callable[..., Float[Tensor, "b"]]) -> Viterbi:
     """The best path is where the derivative of the best score is one; a tie goes to the lower state."""
     with torch.enable_grad():
         log_obs = problem.log_obs.detach().requires_grad_()
-        score = _total(problem._replace(log_obs=log_obs), _log_max)
+        score = total(problem._replace(log_obs=log_obs), log_max)
         (on_path,) = torch.autograd.grad(score.sum(), log_obs, materialize_grads=True)
     path = torch.where(on_path.amax(2) > 0.5, on_path.argmax(2), -1)
     return Viterbi(path, score.detach().double())
@@ -51,7 +64,7 @@ def viterbi(problem: Problem) -> Viterbi:
 def filter_forward(problem: Problem, add=None) -> Float[Tensor, "b t n"]:
     """alpha_t(n): the log-weight of all paths (`add` = sum) that are in state n at frame t, emissions up to t included."""
     check_observations(problem)
-    add = add or _log_sum
+    add = add or log_sum
     log_obs, topology, frames, states = problem
     device = log_obs.device
     # Padding is masked before the recursion: NaN there would otherwise reach the gradients.
@@ -132,7 +145,7 @@ def _shift(alpha: Float[Tensor, "b n"], by: int) -> Float[Tensor, "b n"]:
     return torch.nn.functional.pad(alpha, (by, 0), value=NEVER)[:, : alpha.shape[1]]
 
 
-def _log_sum(terms: Tensor, dim: int) -> Tensor:
+def log_sum(terms: Tensor, dim: int) -> Tensor:
     """logsumexp whose gradient is zero, not NaN, where every term is -inf."""
     top = terms.detach().amax(dim, keepdim=True)
     top = torch.where(torch.isfinite(top), top, 0.0)
@@ -141,5 +154,5 @@ def _log_sum(terms: Tensor, dim: int) -> Tensor:
     return torch.where(possible, torch.where(possible, total, 1.0).log() + top.squeeze(dim), NEVER)
 
 
-def _log_max(terms: Tensor, dim: int) -> Tensor:
+def log_max(terms: Tensor, dim: int) -> Tensor:
     return terms.gather(dim, terms.argmax(dim, keepdim=True)).squeeze(dim)

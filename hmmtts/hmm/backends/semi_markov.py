@@ -14,47 +14,26 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hmmtts.hmm.backends.contract import ForwardBackward, Problem, Viterbi, check_observations
-from hmmtts.hmm.backends.reference import _log_max, _log_sum
-from hmmtts.hmm.topology import SHARED, SemiMarkovDense, SemiMarkovLeftToRight
+from hmmtts.hmm.backends.reference import differentiate, log_sum, trace
+from hmmtts.hmm.topology import SemiMarkovDense, SemiMarkovLeftToRight
 
 name = "reference"
 NEVER = float("-inf")
 
 
 def log_likelihood(problem: Problem) -> Float[Tensor, "b"]:
-    return _total(problem, _log_sum).double()
+    return _total(problem, log_sum).double()
 
 
 def forward_backward(problem: Problem, counts: bool = True) -> ForwardBackward:
-    topology, utterances = problem.topology, problem.log_obs.shape[0]
-    if isinstance(topology, SHARED):  # shared by the utterances, but its counts are wanted for each of them
-        topology = type(topology)._make(
-            None if arc is None else arc.expand(utterances, *arc.shape) for arc in topology
-        )
-    with torch.enable_grad():
-        log_obs = problem.log_obs.detach().requires_grad_()
-        leaves = type(topology)._make(
-            None if arc is None else arc.detach().requires_grad_() for arc in topology
-        )
-        log_z = log_likelihood(problem._replace(log_obs=log_obs, topology=leaves))
-        wanted = [log_obs, *(arc for arc in leaves if arc is not None)]
-        gradients = iter(torch.autograd.grad(log_z.sum(), wanted, allow_unused=True, materialize_grads=True))
-    posterior = next(gradients)
-    taken = type(topology)._make(None if arc is None else next(gradients) for arc in leaves)
-    return ForwardBackward(log_z.detach(), posterior, taken if counts else None)
+    return differentiate(problem, log_likelihood, counts)
 
 
 def viterbi(problem: Problem) -> Viterbi:
-    """The best path is where the derivative of the best score is one."""
-    with torch.enable_grad():
-        log_obs = problem.log_obs.detach().requires_grad_()
-        score = _total(problem._replace(log_obs=log_obs), _log_max)
-        (on_path,) = torch.autograd.grad(score.sum(), log_obs, materialize_grads=True)
-    path = torch.where(on_path.amax(2) > 0.5, on_path.argmax(2), -1)
-    return Viterbi(path, score.detach().double())
+    return trace(problem, _total)
 
 
-def completed(problem: Problem, add=_log_sum) -> Float[Tensor, "b t n"]:
+def completed(problem: Problem, add=log_sum) -> Float[Tensor, "b t n"]:
     """The log-weight of all paths (`add` = sum) whose segment of state n ends with frame t: F_t(n, 0)."""
     check_observations(problem)
     log_obs, topology, frames, states = problem
@@ -88,7 +67,7 @@ def start(
 
 
 def follow(
-    topology: SemiMarkovLeftToRight | SemiMarkovDense, ended: Float[Tensor, "b n"], add=_log_sum
+    topology: SemiMarkovLeftToRight | SemiMarkovDense, ended: Float[Tensor, "b n"], add=log_sum
 ) -> Float[Tensor, "b n"]:
     """The log-weight of entering each state after segments that have ended."""
     if isinstance(topology, SemiMarkovDense):
