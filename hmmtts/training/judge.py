@@ -97,8 +97,12 @@ class Judge:
         return {**figures, **self.health._asdict()}
 
     def _move(self, device: torch.device) -> None:
-        self.alignment.to(device)
-        self.durations.to(device)
+        for metric in (self.alignment, self.durations):
+            if metric.device != device:
+                metric.to(device)
+                metric.set_dtype(
+                    torch.float64
+                )  # `to` forgets it, and a rank without updates then gathers float32
 
     def reset(self) -> None:
         self.alignment.reset()

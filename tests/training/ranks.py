@@ -21,7 +21,9 @@ from hmmtts.training.callbacks.pulse import Pulse
 from hmmtts.training.checkpoint_io import AtomicCheckpointIO
 from hmmtts.training.run_folder import RunFolder
 from hmmtts.training.schedule import Constant
+from hmmtts.training.splitting import SplittingTask
 from hmmtts.training.task import Task
+from tests.training.test_out_of_memory import MIB, only
 from tests.training.toy import Indices, ToyModel, collate
 
 STEPS = 6
@@ -42,12 +44,16 @@ class Fault(Callback):
             os.abort()
         elif self.kind == "sleep":
             time.sleep(300)
+        elif self.kind == "memory":
+            trainer.lightning_module.model.room = 700 * MIB
         elif self.kind == "raise":
             raise RuntimeError("the third step went wrong")
 
 
 class Poisoned(ToyModel):
-    """The loss of this rank is NaN in the given steps."""
+    """The loss of this rank is NaN in the given steps. Where `room` is set, an utterance takes 500 MiB of it."""
+
+    room = 0
 
     def __init__(self, steps: list[int]) -> None:
         super().__init__()
@@ -55,6 +61,9 @@ class Poisoned(ToyModel):
 
     def means(self, batch):
         means = super().means(batch)
+        if self.room and torch.is_grad_enabled():
+            with only(self.room):
+                torch.empty(500 * MIB * len(batch.names), dtype=torch.uint8)
         if self.training:
             self.count += 1
             if self.count in self.steps:
@@ -63,13 +72,16 @@ class Poisoned(ToyModel):
 
 
 class Halves(LightningDataModule):
-    """Every rank its share of batches of four."""
+    """Every rank every second utterance, one or two at a time."""
 
-    def _batches(self, own: range) -> DataLoader:
-        return DataLoader(Indices(), batch_sampler=[[i] for i in own] * 10, collate_fn=collate)
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
 
     def train_dataloader(self) -> DataLoader:
-        return self._batches(range(self.trainer.global_rank, 22, self.trainer.world_size))
+        own = list(range(self.trainer.global_rank, 22, 2))
+        batches = [own[first : first + self.size] for first in range(0, 10, self.size)]
+        return DataLoader(Indices(), batch_sampler=batches * 10, collate_fn=collate)
 
     def val_dataloader(self) -> DataLoader:
         return DataLoader(Indices(), batch_sampler=[[0], [1]], collate_fn=collate)
@@ -92,8 +104,12 @@ def train(config: dict) -> None:
         ],
         plugins=[AtomicCheckpointIO()], enable_progress_bar=False, enable_model_summary=False, default_root_dir=path,
     )  # fmt: skip
-    task = Task(Poisoned(poisoned), {"mel": 1.0, "size": 0.1}, partial(torch.optim.Adam, lr=1e-2), Constant())
-    trainer.fit(task, Halves())
+    model, kind = Poisoned(poisoned), Task
+    if config["size"] > 1:  # no layer in which utterances depend on each other, or that draws
+        model.layers = torch.nn.Sequential(model.layers[0], model.layers[3])
+        kind = SplittingTask
+    task = kind(model, {"mel": 1.0, "size": 0.1}, partial(torch.optim.Adam, lr=1e-2), Constant())
+    trainer.fit(task, Halves(config["size"]))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = 8  # of the process group, in seconds
 
 
-def run(folder: Path, fault: str = "", rank: int = 1, poisoned: tuple[int, ...] = ()) -> subprocess.Popen:
+def run(
+    folder: Path, fault: str = "", rank: int = 1, poisoned: tuple[int, ...] = (), size: int = 1
+) -> subprocess.Popen:
     job = {
         "run": {"dir": str(folder / "run")},
         "trainer": {
@@ -26,6 +28,7 @@ def run(folder: Path, fault: str = "", rank: int = 1, poisoned: tuple[int, ...] 
         "fault": fault,
         "rank": rank,
         "poisoned": poisoned,
+        "size": size,
     }
     (folder / "job.json").write_text(json.dumps(job))
     return subprocess.Popen(
@@ -97,3 +100,19 @@ def test_a_loss_that_is_not_finite_on_one_rank_is_skipped_by_both(tmp_path: Path
     assert dumped == [f"nonfinite-step={step}-rank=1.pt" for step in (2, 4, 5, 6)]
     assert torch.load(tmp_path / "run/faults" / dumped[0], weights_only=True)["batch"][0] == ["u3"]
     assert alive(tmp_path) == []
+
+
+@pytest.mark.process
+def test_memory_that_runs_out_on_one_rank_splits_the_batch_on_both(tmp_path: Path):
+    """From step 4 on rank 1 has room for one utterance of its two: the weights are those of a run that had enough."""
+    weights = {}
+    for fault in ("memory", ""):
+        (tmp_path / fault).mkdir(exist_ok=True)
+        process = run(tmp_path / fault, fault, size=2)
+        _, stderr = process.communicate(timeout=200)
+        assert process.returncode == 0, stderr
+        weights[fault] = checkpoint.load(tmp_path / fault / "run/checkpoints/last.ckpt")["state_dict"]
+        told = "step 4: memory ran out: the batch is taken in 2 parts: rank 0: [u12, u14] (T=5 frames, S=0 symbols); rank 1: [u13, u15]"
+        assert (told in stderr) == bool(fault), stderr
+    for name, value in weights[""].items():
+        torch.testing.assert_close(weights["memory"][name], value, rtol=1e-3, atol=1e-4)
