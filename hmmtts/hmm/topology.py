@@ -213,7 +213,10 @@ def right_censored(
     b, n, _ = durations.shape
     last = torch.full((b,), n) if states is None else states
     is_last = torch.arange(n, device=durations.device) == last.to(durations.device)[:, None] - 1
-    survival = durations.flip(-1).logcumsumexp(-1).flip(-1)
+    # logcumsumexp has NaN gradients where it begins with -inf.
+    top = durations.detach().amax(-1, keepdim=True).clamp(min=torch.finfo(durations.dtype).min)
+    later = (durations - top).exp().flip(-1).cumsum(-1).flip(-1)
+    survival = torch.where(later > 0, torch.where(later > 0, later, 1.0).log() + top, -torch.inf)
     return SemiMarkovLeftToRight(torch.where(is_last[:, :, None], survival, durations))
 
 

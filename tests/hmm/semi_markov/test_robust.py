@@ -197,6 +197,14 @@ def test_a_cut_recording_sums_over_all_that_may_have_followed(backend):
         )  # fmt: skip
         got = log_likelihood(torch.zeros(1, 12, 3), topology, torch.tensor([t]), torch.tensor([2]))
         assert float(got.exp()) == pytest.approx(expected, rel=1e-6)
+    limited = durations.log().clone()
+    limited[..., [0, 4]] = -math.inf
+    limited.requires_grad_()
+    log_likelihood(
+        torch.zeros(1, 5, 3), right_censored(SemiMarkovLeftToRight(limited)), torch.tensor([5])
+    ).sum().backward()
+    # Each of the three states has one segment, however the last is cut.
+    torch.testing.assert_close(limited.grad.sum(-1), torch.ones(1, 3).double(), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
