@@ -138,6 +138,8 @@ def family(
     with threads(1):
         turns = track(wanted, "measuring", console=Console(stderr=True))
         records = [record for work in turns for record in work.measure()]
+    if quick:  # the bars are meant for the full sizes
+        records = [record._replace(bar=None) for record in records]
     Console(width=140).print(table(records, "The family of HMMs: ratio = contender / ours"))
     if json is not None:
         write_json(json, records)
