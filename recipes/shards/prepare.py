@@ -26,9 +26,7 @@ def prepare(
         raise ValueError(f"profile must be full, got {profile!r}")
     source = source or (str(data_dir) if data_dir else None)
     if source is None:
-        raise ValueError(
-            "data_dir must name the shards: data_dir=https://HOST/FOLDER, or a folder"
-        )
+        raise ValueError("data_dir must name the shards: data_dir=https://HOST/FOLDER, or a folder")
     source = source if is_remote(source) else str(Path(source).resolve())
     key = prepared.key(source)
     if prepared.is_done(out, key):

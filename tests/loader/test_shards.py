@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lhotse import CutSet
+from typer.testing import CliRunner
 
+from hmmtts import cli
 from hmmtts.audio.io import read
 from hmmtts.data import fetch, shards
 from hmmtts.data.cache import FeatureCache
@@ -105,6 +107,19 @@ def test_a_stretch_of_a_longer_file_becomes_a_file_of_its_own(original: Path, tm
     spool = spool_of(tmp_path / "corpus", Room(tmp_path / "spool", 1e9, 1))
     wave, _ = read(spool.audio("train/000000", found.audio.name))
     np.testing.assert_array_equal(wave, read(part.audio, 0.15, 0.3)[0])
+
+
+def test_the_verb_writes_once_and_says_how_to_train(original: Path, tmp_path: Path):
+    command = ["shard", str(original), "--out", str(tmp_path / "out"), "--per-shard", "9"]
+    done = CliRunner().invoke(cli.register(), command)
+    assert done.exit_code == 0
+    assert "out: 4 shards," in done.output
+    assert f"recipe=shards data_dir={tmp_path / 'out'}" in done.output
+    again = CliRunner().invoke(cli.register(), command)
+    assert "exists already: choose another folder" in str(again.exception)
+    empty = CliRunner().invoke(cli.register(), ["shard", str(tmp_path), "--out", str(tmp_path / "other")])
+    assert "holds no cuts_train.jsonl.gz: prepare the corpus first" in str(empty.exception)
+    assert not (tmp_path / "other").exists()
 
 
 class TestFaults:
