@@ -88,6 +88,7 @@ def test_a_job_that_must_make_room_saves_waits_and_goes_on(cluster: Cluster, who
 
 def test_a_sweep_is_a_job_array_whose_jobs_survive_the_signal(cluster: Cluster, whole: Path):
     """-m hydra/launcher=slurm: two values, two jobs of two nodes; the first is told to end ahead of its time limit."""
+    pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
     began = time.monotonic()
     submission = cluster.launch("run.name=sweep", "seed=1,2", "hydra.launcher.mem_gb=null")
     try:
