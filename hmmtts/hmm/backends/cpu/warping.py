@@ -13,7 +13,7 @@ import numpy as np
 
 from hmmtts.hmm.backends.cpu.compile import inner, kernel, reduction, row, warm
 
-WIDTH = 64  # rows of a strip
+WIDTH = 32  # rows of a strip: more would be read from more places at once than a core can follow
 DIAGONAL, DOWN, RIGHT = np.uint8(0), np.uint8(1), np.uint8(2)
 SYMMETRIC1, SYMMETRIC2, ASYMMETRIC = 0, 1, 2
 GIVEN, EUCLIDEAN, SQUARED, CITYBLOCK = 0, 1, 2, 3
