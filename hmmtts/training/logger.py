@@ -1,8 +1,9 @@
 """TensorBoard events in the run folder: without gaps or doubles over resumes, and never a reason to stop training."""
 
 import logging
+import threading
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -26,6 +27,7 @@ class EventLogger(TensorBoardLogger):
             + 1,  # from 0 too: a life that began there may have died before its first checkpoint
             max_queue=1000,
         )
+        _silence_writers()
         self.failures = 0  # entries that could not be written
         self._logged: dict[str, int] = {}  # the last step of every figure
 
@@ -71,3 +73,15 @@ class EventLogger(TensorBoardLogger):
             self.failures += 1
             if self.failures == 1:
                 log.warning("TensorBoard events cannot be written (%s); training goes on without them", error)
+
+
+@cache
+def _silence_writers() -> None:
+    """TensorBoard's writing thread hands its error over at the next entry, and would print a traceback besides."""
+    others = threading.excepthook
+
+    def hook(died: threading.ExceptHookArgs) -> None:
+        if not (type(died.thread).__name__ == "_AsyncWriterThread" and isinstance(died.exc_value, OSError)):
+            others(died)
+
+    threading.excepthook = hook

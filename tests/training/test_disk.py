@@ -100,7 +100,7 @@ class Lose(Callback):
             self.folder.touch()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_lost_logs_cost_one_warning_and_a_count(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING):
         train(tmp_path / "run", Lose(tmp_path / "logs", 9), logged=True, logs=tmp_path / "logs")

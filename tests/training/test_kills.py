@@ -46,11 +46,20 @@ def assert_equal(one: Outcome, other: Outcome) -> None:
         assert value == getattr(other, name), name
 
 
+class Whole(dict[int, Outcome]):
+    """Runs that nothing interrupts, by the number of their processes."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __missing__(self, ranks: int) -> Outcome:
+        self[ranks] = outcome(self.folder / str(ranks), ranks)
+        return self[ranks]
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Outcome]:
-    """Runs that nothing interrupts, of one and of two processes."""
-    folder = tmp_path_factory.mktemp("whole")
-    return {ranks: outcome(folder / str(ranks), ranks) for ranks in (1, 2)}
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    return Whole(tmp_path_factory.mktemp("whole"))
 
 
 def test_killed_where_it_hurts(whole, tmp_path: Path):
