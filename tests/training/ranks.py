@@ -38,12 +38,15 @@ class Fault(Callback):
     def on_before_backward(self, trainer: Trainer, *_: object) -> None:
         if trainer.global_step != 2 or trainer.global_rank != self.rank:
             return
-        if self.kind in ("KILL", "STOP", "TERM", "INT"):
+        Path(trainer.default_root_dir).with_name("begun").touch()
+        if self.kind in ("KILL", "STOP"):
             os.kill(os.getpid(), signal.Signals[f"SIG{self.kind}"])
         elif self.kind == "abort":
             os.abort()
         elif self.kind == "sleep":
             time.sleep(300)
+        elif self.kind == "slow":
+            time.sleep(2)
         elif self.kind == "memory":
             trainer.lightning_module.model.room = 700 * MIB
         elif self.kind == "raise":

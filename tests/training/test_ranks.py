@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,37 @@ def test_memory_that_runs_out_on_one_rank_splits_the_batch_on_both(tmp_path: Pat
         assert (told in stderr) == bool(fault), stderr
     for name, value in weights[""].items():
         torch.testing.assert_close(weights["memory"][name], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.process
+def test_a_signal_to_the_watcher_reaches_every_rank_once(tmp_path: Path):
+    """As a scheduler or a terminal gives it: one checkpoint, 143; and nobody is left."""
+    process = run(tmp_path, "slow")
+    wait_for(tmp_path / "begun")
+    process.terminate()
+    _, stderr = process.communicate(timeout=300)
+    assert process.returncode == 143
+    (last,) = told(stderr)
+    step = checkpoint.header(tmp_path / "run/checkpoints/last.ckpt")["step"]
+    assert last.startswith(f"train: received SIGTERM: saved step {step}, exiting 143")
+    assert alive(tmp_path) == []
+
+
+@pytest.mark.process
+def test_ranks_do_not_outlive_their_watcher(tmp_path: Path):
+    """kill -9 of the watcher, while one rank hangs and the other waits for it."""
+    process = run(tmp_path, "sleep")
+    wait_for(tmp_path / "begun")
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 60
+    while alive(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert alive(tmp_path) == []
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 250
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} never came"
+        time.sleep(0.2)
