@@ -118,12 +118,12 @@ def distances(
     _one_of("metric", metric, Metric)
     if metric == "cityblock":
         return torch.cdist(ref, hyp, p=1)
-    if metric == "euclidean":
-        return torch.cdist(ref, hyp, compute_mode="donot_use_mm_for_euclid_dist")
     if metric == "cosine":
         normalize = torch.nn.functional.normalize
         return 1 - normalize(ref, dim=2) @ normalize(hyp, dim=2).transpose(1, 2)
-    return (ref[:, :, None] - hyp[:, None]).square().sum(3)
+    # By matrix products, a frame would have a distance from itself.
+    distance = torch.cdist(ref, hyp, compute_mode="donot_use_mm_for_euclid_dist")
+    return distance if metric == "euclidean" else distance.square()
 
 
 class Pairs(NamedTuple):
