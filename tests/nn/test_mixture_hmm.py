@@ -264,23 +264,34 @@ def test_hmmlearn_learns_the_same_gaussians(ours, theirs):
     )
 
 
-def test_hmmlearn_scores_the_same_mixture():
-    hmmlearn = pytest.importorskip("hmmlearn.hmm", reason="the extra bench is not installed")
-    x, made = learn_from(), scattered().double()
-    peer = hmmlearn.GMMHMM(3, 2, covariance_type="diag", init_params="")
-    model = made.model()
+def peer_of(hmmlearn, model: em.Model, **options):
+    peer = hmmlearn.GMMHMM(3, 2, covariance_type="diag", init_params="", **options)
     peer.n_features = 2
-    peer.startprob_, peer.transmat_ = (
-        model.arcs.initial.exp().detach().numpy(),
-        model.arcs.transition.exp().detach().numpy(),
+    peer.startprob_, peer.transmat_, peer.weights_, peer.means_, peer.covars_ = (
+        value.detach().numpy().copy()
+        for value in (
+            model.arcs.initial.exp(),
+            model.arcs.transition.exp(),
+            model.mixture.log_weight.exp(),
+            model.mixture.mean,
+            model.mixture.covariance.variance,
+        )
     )
-    peer.weights_, peer.means_, peer.covars_ = (
-        value.detach().numpy()
-        for value in (model.mixture.log_weight.exp(), model.mixture.mean, model.mixture.covariance.variance)
-    )
+    return peer
+
+
+def test_hmmlearn_ends_at_the_same_mixture():
+    """It takes variances around the means of the iteration before: other steps, the same end."""
+    hmmlearn = pytest.importorskip("hmmlearn.hmm", reason="the extra bench is not installed")
+    x, frames, made = learn_from(), torch.full((8,), 100), scattered().double()
+    made.fit(x, frames, iterations=3, generator=torch.Generator().manual_seed(0))
     rows = x.reshape(-1, 2).numpy()
-    found = float(made(x, torch.full((8,), 100)).detach().sum())
-    assert found == pytest.approx(peer.score(rows, [100] * 8), rel=1e-9)
+    peer = peer_of(hmmlearn, made.model(), n_iter=150, tol=1e-8)
+    assert float(made(x, frames).detach().sum()) == pytest.approx(peer.score(rows, [100] * 8), rel=1e-9)
+    peer.fit(rows, [100] * 8)
+    made.fit(x, frames, iterations=150, tolerance=1e-11, begin="here")
+    assert float(made(x, frames).detach().sum()) == pytest.approx(peer.score(rows, [100] * 8), rel=1e-6)
+    np.testing.assert_allclose(made.mean.detach(), peer.means_, atol=1e-2)
 
 
 @pytest.mark.process  # not for a process: importing it alone takes five seconds
