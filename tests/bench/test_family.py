@@ -41,6 +41,7 @@ def test_an_unknown_work_is_refused_by_name():
     assert [work.name for work in chosen([Work("a1", list), Work("b", list)], ["a"], "--only")] == ["a1"]
 
 
+@pytest.mark.process
 @pytest.mark.skipif(torch.cuda.is_available(), reason="Triton's interpreter is not in use")
 def test_shapes_on_a_gpu_run_under_the_interpreter():
     """What has no kernels there says so, and is timed on the host."""

@@ -59,7 +59,7 @@ def test_equals_offline(kind, spread):
     assert float(best.score) == pytest.approx(float(offline.score), rel=1e-12)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(data=st.data())
 @pytest.mark.parametrize("kind", ["static_skip", "dense_sparse"])
 def test_the_size_of_a_piece_changes_no_bit(kind, data):

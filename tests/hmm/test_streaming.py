@@ -124,7 +124,7 @@ def test_equals_enumeration(backend, kind):
                 assert got.forced[b] == 0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
 @pytest.mark.parametrize("kind", ["static_skip", "dense_sparse"])
 def test_the_chunking_changes_no_bit(kind, data):
@@ -286,6 +286,10 @@ def test_errors_name_the_stream(backend):
         streaming.viterbi_start(model, -1)
     with pytest.raises(ValueError, match="lag must be the same"):
         streaming.join([streaming.viterbi_start(model, 1), streaming.viterbi_start(model, 2)])
+    with pytest.raises(ValueError, match="transition must be the same in every dense model"):
+        streaming.join([model, streaming.prepare(problem("dense", 1)[1])])
+    with pytest.raises(ValueError, match="at least 1 stream and at most 32767 states, got 0 and 3"):
+        streaming.prepare(topology, 0)
     with pytest.raises(ValueError, match="arcs that change with time are not streamed"):
         streaming.prepare(LeftToRight(torch.zeros(1, 2, 2), torch.zeros(1, 2, 2)))
     with pytest.raises(ValueError, match="transition holds NaN"):

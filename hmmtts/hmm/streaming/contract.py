@@ -5,7 +5,7 @@ float64: a stream has no length, so nothing may drift.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,6 +14,7 @@ from torch import Tensor
 from hmmtts.hmm.topology import Dense, LeftToRight
 
 NEVER = float("-inf")
+MOST_STATES = 2**15 - 1  # paths are kept as int16
 
 
 class Shared(NamedTuple):
@@ -121,9 +122,11 @@ def prepare(
             f"stay must have the shape [streams, states], got {list(topology.stay.shape)}: arcs that change with time "
             "are not streamed"
         )
-    b = streams or (len(topology.stay) if isinstance(topology, LeftToRight) else 1)
+    b = streams if streams is not None else len(topology.stay) if isinstance(topology, LeftToRight) else 1
     if isinstance(topology, LeftToRight) and len(topology.stay) not in (1, b):
         raise ValueError(f"streams must be {len(topology.stay)}, as many as the arcs are for, got {b}")
+    if b < 1 or n > MOST_STATES:
+        raise ValueError(f"there must be at least 1 stream and at most {MOST_STATES} states, got {b} and {n}")
     for name, arc in zip(topology._fields, topology, strict=True):
         if arc is not None and not bool((arc < float("inf")).all()):
             raise ValueError(f"{name} holds NaN or +inf; arcs are log-probabilities, finite or -inf")
@@ -187,17 +190,26 @@ def take(state: State, which: Sequence[int]) -> State:
 
 
 def join(states: Sequence[State]) -> State:
-    """All streams of several, one after another: of one lag, and of models with as many states (padded)."""
-    for name in ("lag",):
-        values = {getattr(state, name, None) for state in states}
-        if len(values) > 1:
-            raise ValueError(
-                f"{name} must be the same in every state that is joined, got {sorted(map(str, values))}"
-            )
+    """All streams of several, one after another: states of one lag, models of one size and, if dense, with the same arcs."""
+    parts: Sequence[Any] = states
+    lags = {state.lag for state in parts if isinstance(state, Smoother | Decoder)}
+    if len(lags) > 1:
+        raise ValueError(f"lag must be the same in every state that is joined, got {sorted(lags)}")
+    shared = [
+        state.arcs.transition
+        for state in parts
+        if isinstance(state, Model) and isinstance(state.arcs, Shared)
+    ]
+    if any(not torch.equal(arcs, shared[0]) for arcs in shared):
+        raise ValueError(
+            "transition must be the same in every dense model that is joined: its streams share it"
+        )
     return _each(states[0], lambda rows: torch.cat(_padded(rows)), states)
 
 
 def _each(like, change, states):
+    """`change` of every tensor with an axis of streams."""
+
     def field(name: str, value):
         values = [getattr(state, name) for state in states]
         if isinstance(value, Tensor):

@@ -56,8 +56,8 @@ def viterbi_start(model: Model, lag: int) -> Decoder:
         start.log_likelihood,
         torch.zeros(b, dtype=torch.int64),
         torch.zeros(b, dtype=torch.int64),
-        torch.zeros(b, 0, n, dtype=torch.int16),
-        torch.zeros(b, n, dtype=torch.int16),
+        torch.zeros(b, 0, n, dtype=torch.int16, device=model.start.device),
+        torch.zeros(b, n, dtype=torch.int16, device=model.start.device),
     )
 
 
