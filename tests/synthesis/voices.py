@@ -25,7 +25,7 @@ SMALL = [
 ]  # fmt: skip
 NEURAL = [
     "recipe=demo", "text=characters", "aligner=neural_hmm", "threads=1", "data.workers=0", "run.name=t",
-    "aligner.width=16", "aligner.text.layers=1", "aligner.model.prenet=8", "aligner.model.memory=16",
+    "aligner.width=16", "aligner.text.context.layers=1", "aligner.model.prenet=8", "aligner.model.memory=16",
     "aligner.model.hidden=16", "vocoder.iterations=2",
 ]  # fmt: skip
 RATE = 22050
