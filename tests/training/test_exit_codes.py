@@ -113,7 +113,10 @@ def begin(folder: Path, *arguments: str) -> subprocess.Popen:
 
 
 def end(process: subprocess.Popen) -> tuple[int, str]:
-    said = process.communicate(timeout=300)[1]
+    try:
+        said = process.communicate(timeout=600)[1]
+    finally:
+        process.kill()
     return process.returncode, said
 
 
