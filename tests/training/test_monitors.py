@@ -9,7 +9,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from hmmtts.training.callbacks.memory import MemoryMonitor, resident, slope
+from hmmtts.training.callbacks.memory import MemoryMonitor, growth, resident
 from hmmtts.training.callbacks.profile import Profile
 from hmmtts.training.callbacks.throughput import Throughput
 from hmmtts.training.logger import EventLogger
@@ -62,8 +62,9 @@ def test_a_leak_is_told_once_and_nothing_else_is(leak, tmp_path: Path, caplog):
 
 
 def test_a_slope_is_no_jump():
-    assert slope([1.0, 1, 1, 1, 90, 90, 90, 90, 90]) == 0
-    assert slope([3.0, 5, 7, 60, 11, 13]) == 2
+    for place in range(1, 10):
+        assert growth([1.0] * place + [90.0] * (10 - place)) == 0
+    assert growth([3.0, 5, 7, 60, 11, 13, 15, 17, 19, 21]) == 2
 
 
 def test_a_profile_opens_as_a_chrome_trace(tmp_path: Path):
@@ -79,7 +80,9 @@ def test_a_profile_opens_as_a_chrome_trace(tmp_path: Path):
 
 def test_rates_leave_the_first_batches_out(tmp_path: Path):
     logged = train(tmp_path, Throughput(every=10, warm_up=10))
-    assert len(logged["speed/batches_per_second"]) == 2
+    assert (
+        len(set(logged["speed/batches_per_second"])) == 2
+    )  # the logger repeats the last one until there is a new one
     assert logged["speed/utterances_per_second"][0] == pytest.approx(
         4 * logged["speed/batches_per_second"][0]
     )
