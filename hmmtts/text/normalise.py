@@ -39,7 +39,7 @@ def normaliser(language: str) -> "Normaliser":
     if name not in languages():
         raise ValueError(
             f"language must have a normalisation table ({', '.join(languages())}), got {language!r}: "
-            f"write {name}.toml beside those, or set normalise to false and give texts without numbers"
+            f"write {name}.toml beside those, or set text.normalise_numbers=false and give texts without numbers"
         )
     return _load(name)
 

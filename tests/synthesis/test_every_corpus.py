@@ -47,7 +47,10 @@ def test_from_recordings_to_speech(name, tmp_path):
     corpus = TEST_DATA / name
     rows = (corpus / "metadata.csv").read_text(encoding="utf-8").splitlines()
     text = rows[1].split("|")[1]
-    hmmtts(tmp_path, "train", "recipe=folder", f"data_dir={corpus}", *SMALL)
+    plain = (
+        ["text.normalise_numbers=false"] if name == "espeak_de" else []
+    )  # German has no table of numbers yet
+    hmmtts(tmp_path, "train", "recipe=folder", f"data_dir={corpus}", *SMALL, *plain)
     run = tmp_path / "runs/folder/t"
     hmmtts(tmp_path, "synthesize", run, text, "-o", "a.wav", "--times", "json")
     spoken = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
