@@ -194,11 +194,18 @@ def test_interleaving_takes_turns_and_minima():
         calls.append("a")
         time.sleep(0.0 if len(calls) == 8 else 0.03)
 
-    times = interleave({"a": a, "b": lambda: calls.append("b")}, 10, 3)
+    def b():
+        calls.append("b")
+        time.sleep(0.004)
+
+    times = interleave({"a": a, "b": b}, 10, 3)
     assert (
         calls == ["a"] * CALLS + ["b"] * CALLS + ["a"] * CALLS + ["b"] * CALLS + ["a"] * CALLS + ["b"] * CALLS
     )
     assert times["a"].wall < 20
+    quick: list[int] = []
+    interleave({"quick": lambda: quick.append(1)}, 10, 1)
+    assert len(quick) > 100  # a turn is milliseconds long, however short the call
 
 
 def test_threads_are_put_back():

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from functools import partial
 from pathlib import Path
 
@@ -56,7 +57,8 @@ def test_a_leak_is_told_once_and_nothing_else_is(leak, tmp_path: Path, caplog):
     told = [record.getMessage() for record in caplog.records if "a leak?" in record.getMessage()]
     assert len(told) == (1 if leak else 0)
     if leak:
-        assert told[0].startswith("step 16, rank 0: memory grows by 3.0 MiB every 1 batches")
+        step = int(re.match(r"step (\d+), rank 0: memory grows by 3\.\d MiB every 1 batches", told[0])[1])
+        assert 16 <= step < 24  # two windows of looks; what else the process holds may come and go
     assert logged["memory/mib"][-1] == pytest.approx(resident() / MIB, rel=0.1)
     assert logged["memory/peak_mib"][-1] >= logged["memory/mib"][-1] - 8  # the kernel counts it coarsely
 
