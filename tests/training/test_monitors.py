@@ -50,15 +50,19 @@ def train(folder: Path, *callbacks: Callback, steps: int = 30) -> dict[str, list
     return logged
 
 
-@pytest.mark.parametrize("leak", [0, 3])
+@pytest.mark.parametrize("leak", [0, 32])
 def test_a_leak_is_told_once_and_nothing_else_is(leak, tmp_path: Path, caplog):
+    leaks = Leak(leak)  # held to the end: what it holds is compared with what was logged
     with caplog.at_level(logging.WARNING):
-        logged = train(tmp_path, Leak(leak), MemoryMonitor(every=1, looks=8, leak_mib=2.0))
+        logged = train(tmp_path, leaks, MemoryMonitor(every=1, looks=8, leak_mib=16.0))
     told = [record.getMessage() for record in caplog.records if "a leak?" in record.getMessage()]
     assert len(told) == (1 if leak else 0)
     if leak:
-        step = int(re.match(r"step (\d+), rank 0: memory grows by 3\.\d MiB every 1 batches", told[0])[1])
-        assert 16 <= step < 24  # two windows of looks; what else the process holds may come and go
+        step, grows = re.match(
+            r"step (\d+), rank 0: memory grows by (\S+) MiB every 1 batches", told[0]
+        ).groups()
+        assert 16 <= int(step) < 24  # two windows of looks; what else the process holds may come and go
+        assert 16 < float(grows) < 48
     assert logged["memory/mib"][-1] == pytest.approx(resident() / MIB, rel=0.1)
     assert logged["memory/peak_mib"][-1] >= logged["memory/mib"][-1] - 8  # the kernel counts it coarsely
 

@@ -1,13 +1,22 @@
 """What every duration model promises. b utterances, s symbols, n states (n = s * states per symbol), d width."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from hmmtts.nn.lengths import Mean
+
+Statistic = Literal["expected", "quantile", "sampled"]  # what synthesis takes of a law of durations
+
+
+def check_statistic(statistic: Statistic, quantile: float) -> None:
+    if statistic not in ("expected", "quantile", "sampled"):
+        raise ValueError(f"statistic must be expected, quantile or sampled, got {statistic!r}")
+    if not 0 < quantile < 1:
+        raise ValueError(f"quantile must lie between 0 and 1, got {quantile}")
 
 
 class Spoken(NamedTuple):

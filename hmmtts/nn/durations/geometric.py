@@ -3,14 +3,12 @@
 b utterances, s symbols, k states per symbol, n = s * k states, d width.
 """
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from hmmtts.nn.durations.base import Duration, Spoken
+from hmmtts.nn.durations.base import Duration, Spoken, Statistic, check_statistic
 from hmmtts.nn.lengths import Mean, mask, mean
 from hmmtts.nn.states import States
 
@@ -29,14 +27,11 @@ class Geometric(Duration):
         width: int,
         states_per_symbol: int,
         hop: float,
-        statistic: Literal["expected", "quantile", "sampled"] = "expected",
+        statistic: Statistic = "expected",
         quantile: float = 0.5,
     ) -> None:
         super().__init__()
-        if statistic not in ("expected", "quantile", "sampled"):
-            raise ValueError(f"statistic must be expected, quantile or sampled, got {statistic!r}")
-        if not 0 < quantile < 1:
-            raise ValueError(f"quantile must lie between 0 and 1, got {quantile}")
+        check_statistic(statistic, quantile)
         self.hop, self.statistic, self.quantile = hop, statistic, quantile
         self.states = States(width, states_per_symbol)
         self.leave = nn.Linear(width, 1)

@@ -3,14 +3,12 @@
 b utterances, s symbols, k states per symbol, n = s * k states, d durations of a state in frames, w width.
 """
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from hmmtts.nn.duration_laws import Law, Predicted, expected, quantile
-from hmmtts.nn.durations.base import Duration, Spoken
+from hmmtts.nn.durations.base import Duration, Spoken, Statistic, check_statistic
 from hmmtts.nn.lengths import Mean, mask, mean
 from hmmtts.nn.states import States
 
@@ -33,14 +31,11 @@ class SemiMarkov(Duration):
         longest: int,
         shortest: int = 1,
         frames_per_state: float = 6.0,
-        statistic: Literal["expected", "quantile", "sampled"] = "expected",
+        statistic: Statistic = "expected",
         quantile: float = 0.5,
     ) -> None:
         super().__init__()
-        if statistic not in ("expected", "quantile", "sampled"):
-            raise ValueError(f"statistic must be expected, quantile or sampled, got {statistic!r}")
-        if not 0 < quantile < 1:
-            raise ValueError(f"quantile must lie between 0 and 1, got {quantile}")
+        check_statistic(statistic, quantile)
         self.hop, self.statistic, self.quantile = hop, statistic, quantile
         self.states = States(width, states_per_symbol)
         self.law = Predicted(width, law, longest, shortest, frames_per_state)
