@@ -51,47 +51,80 @@ def viterbi(utterances, log_obs, stay, move, skip, per_frame, skips, frames, sta
 @inner
 def _recurse(x, T, S, arcs, per_frame, skips, folded, moved, skipped, space):
     space[:] = NONE
-    d, stay, move, skip = space[0], space[1], space[2], space[3]
-    end, last = np.uint64(S), np.uint64(S - 1) + PAD
-    _load(arcs, 0, S, skips, stay, move, skip)
+    d, end = space[0], np.uint64(S)
     d[PAD] = x[0, 0]
     worst = cells.worst_score(x[0], end, ZERO, end, magnitude(spread(x[0, 0])))
-    for t in range(1, T):
-        lo, hi = band(t, T, S, 2 if skips else 1)
-        if folded:
-            worst = _stay_or_move(d, stay, x[t], end, moved[t], lo, hi, worst)
-        else:
-            if per_frame:
-                _load(arcs, t - 1, S, skips, stay, move, skip)
-            worst = _stay_move_or_skip(
-                d, stay, move, skip, skips, x[t], end, moved[t], skipped[t if skips else 0], lo, hi, worst
-            )
-        worst = cells.worst_score(x[t], end, ZERO, lo & BLOCK, worst)
-        worst = cells.worst_score(x[t], end, whole_blocks(hi), end, worst)
-        if t % NORMALISE == 0 and d[lo + PAD] > NONE:
-            _minus(d, d[lo + PAD], lo, hi)
+    if folded:
+        worst = _recurse_plain(x, T, S, arcs[0][0], moved, d, space[1], worst)
+    else:
+        worst = _recurse_arcs(x, T, S, arcs, per_frame, skips, moved, skipped, space, worst)
     if packed(worst >= magnitude(spread(x.dtype.type(NONE)))) and judge(x, T, S) == BAD_VALUE:
         return BAD_VALUE, NONE
+    last = np.float64(d[np.uint64(S - 1) + PAD])
     if not folded:
-        return DONE, np.float64(d[last]) + np.float64(arcs[1][T - 1 if per_frame else 0, S - 1])
+        return DONE, last + np.float64(arcs[1][T - 1 if per_frame else 0, S - 1])
     possible = True
     for n in range(S):  # each state is left once, by its move
         possible &= arcs[1][0, n] > NONE
-    return DONE, np.float64(d[last]) if possible else NONE
+    return DONE, last if possible else NONE
+
+
+@inner
+def _recurse_plain(x, T, S, stay, moved, d, w, worst):
+    end = np.uint64(S)
+    for n in range(end):
+        w[n + PAD] = stay[n]
+    for t in range(1, T):
+        lo, hi = band(t, T, S, 1)
+        worst = _stay_or_move(d, w, x[t], end, moved[t], lo, hi, worst)
+        if t < S or t > T - S:
+            worst = _beside(x[t], end, lo, hi, worst)
+        if t % NORMALISE == 0:
+            _normalise(d, lo, hi)
+    return worst
+
+
+@inner
+def _recurse_arcs(x, T, S, arcs, per_frame, skips, moved, skipped, space, worst):
+    d, stay, move, skip = space[0], space[1], space[2], space[3]
+    _load(arcs, 0, S, skips, stay, move, skip)
+    end = np.uint64(S)
+    for t in range(1, T):
+        lo, hi = band(t, T, S, 2 if skips else 1)
+        if per_frame:
+            _load(arcs, t - 1, S, skips, stay, move, skip)
+        worst = _stay_move_or_skip(
+            d, stay, move, skip, skips, x[t], end, moved[t], skipped[t if skips else 0], lo, hi, worst
+        )
+        if t < S or t > T - S:
+            worst = _beside(x[t], end, lo, hi, worst)
+        if t % NORMALISE == 0:
+            _normalise(d, lo, hi)
+    return worst
+
+
+@inner
+def _beside(x, end, lo, hi, worst):
+    """What no path can use must be numbers too; in most frames there is nothing."""
+    worst = cells.worst_score(x, end, ZERO, lo & BLOCK, worst)
+    return cells.worst_score(x, end, whole_blocks(hi), end, worst)
 
 
 @inner
 def _stay_or_move(d, w, x, end, moved, lo, hi, worst):
     """In place. Of equal scores the lower state, that is the move, is taken."""
-    before = load(d, lo & BLOCK)
-    for n in range(lo & BLOCK, hi, LANES):
-        here, score = load(d, n + PAD), load_until(x, n, end, 0.0)
+    n = lo & BLOCK
+    before = load(d, n)
+    while n < hi:
+        here = load(d, n + PAD)
+        score = load(x, n) if n + LANES <= end else load_until(x, n, end, 0.0)
         worst = largest(worst, magnitude(score))
         below = lower(before, here, 1)
         taken = below >= here
         moved[n >> BLOCKS] = packed(taken)
         store(d, n + PAD, where(taken, below, here) + (load(w, n + PAD) + score))
         before = here
+        n += LANES
     return worst
 
 
@@ -122,7 +155,10 @@ def _stay_move_or_skip(d, stay, move, skip, skips, x, end, moved, skipped, lo, h
 
 
 @inner
-def _minus(d, value, lo, hi):
+def _normalise(d, lo, hi):
+    value = d[lo + PAD]
+    if value == NONE:
+        return
     for n in range(lo & BLOCK, hi, LANES):
         store(d, n + PAD, load(d, n + PAD) - value)
 
@@ -139,23 +175,24 @@ def _load(arcs, t, S, skips, stay, move, skip):
 def _trace(x, T, S, arcs, per_frame, skips, moved, skipped, path):
     """Follow the pointers from the end; the score is summed on the way, in float64.
 
-    The state is kept as block and lane: blocks change rarely, so the pointers are loaded before the lane is known.
+    Block by block of states: within one, a frame's pointers can be loaded before the lane is known.
     """
     stay, move, skip = arcs
-    block, lane, step, score = (S - 1) // WIDTH, (S - 1) % WIDTH, 1, 0.0
-    for t in range(T - 1, -1, -1):
-        n = block * WIDTH + lane
-        path[t] = n
-        now = t if per_frame else 0
-        arc = move[now, n] if step else stay[now, n]
-        if step == 2:
-            arc = skip[now, n]
-        score += np.float64(x[t, n]) + np.float64(arc)
-        if t > 0:
+    t, step, score = T - 1, 1, 0.0
+    lane = (S - 1) % WIDTH
+    for block in range((S - 1) // WIDTH, -1, -1):
+        while lane >= 0 and t >= 0:
+            n = block * WIDTH + lane
+            path[t] = n
+            now = t if per_frame else 0
+            arc = move[now, n] if step else stay[now, n]
+            if skips and step == 2:
+                arc = skip[now, n]
+            score += np.float64(x[t, n]) + np.float64(arc)
             step = (np.int64(moved[t, block]) >> lane) & 1
             if skips and (np.int64(skipped[t, block]) >> lane) & 1:
                 step = 2
-            if step > lane:
-                block, lane = block - 1, lane + WIDTH
             lane -= step
+            t -= 1
+        lane += WIDTH
     return score

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hmmtts.hmm.backends.cpu import recursion, rows
+from hmmtts.hmm.backends.cpu import doubles, recursion, rows
 from hmmtts.hmm.backends.cpu.compile import inner, kernel, warm
 
 NONE = recursion.NONE
@@ -57,7 +57,8 @@ def forward(start, end, dense, scores, weights, top, stay, move, skip, x, heard,
     """alphas[0]: the frame before the piece, `heard` frames into the utterance. Fills the rest; returns log weight taken out, -1
     and the first bad frame otherwise."""
     S = x.shape[1]
-    arcs, space, log_z = (scores, weights, top, stay, move, skip), np.empty((2, S)), 0.0
+    arcs, space = (scores, doubles.aligned(weights), top, stay, move, skip), np.empty((2, S))
+    log_z = 0.0
     for t in range(x.shape[0]):
         if not rows.finite(x[t], S):
             return 0.0, t
@@ -77,13 +78,13 @@ def backward(
     """
     S = x.shape[1]
     arcs, space = (scores, weights, top, stay, move, skip), np.empty((2, S))
-    back_arcs = scores.T.copy(), weights.T.copy(), top, stay, move, skip
+    back_arcs = scores.T, doubles.aligned(weights.T), top, stay, move, skip
     worth, after = np.empty(S), np.empty(S)
     for t in range(x.shape[0] - 1, -1, -1):
         recursion.share(alphas[t + 1], beta, posterior[t], S)
         if t == 0 and first:
             break
-        recursion.copy(beta, after)
+        after[:] = beta
         recursion.back(x[t], beta, worth, back_arcs, dense, space, S)  # worth: x + what follows it
         _count(alphas[t], worth, arcs, dense, space, shares, direct, steps, S)
 
@@ -113,10 +114,10 @@ def _count(alpha, worth, arcs, dense, space, shares, direct, steps, S):
     recursion.exponentiate(alpha, sums, S)
     whole = 0.0
     for i in range(S):
-        whole += sums[i] * recursion.dot(weights[i], linear)
+        whole += sums[i] * doubles.dot(weights[i], linear, S)
     if whole > 1e-200:
         for i in range(S):
-            recursion.add_row(shares[i], linear, sums[i] / whole)
+            doubles.add_scaled(linear, sums[i] / whole, shares[i], S)
         return
     largest = NONE
     for i in range(S):
@@ -157,10 +158,9 @@ def best(start, end, dense, scores, weights, top, stay, move, skip, x, heard, de
         if heard + t > 0:
             recursion.best_into(delta, arcs, dense, now, before[t], S)
         else:
-            recursion.copy(start, now)
-        for n in range(S):
-            now[n] += x[t, n]
-        largest = now[recursion.best_of(now, S)]
+            now[:] = start
+        doubles.add(now, x[t], now, S)
+        largest = doubles.most(now, S)
         log_p += largest
         for n in range(S):
             delta[n] = now[n] - largest if largest > NONE else NONE

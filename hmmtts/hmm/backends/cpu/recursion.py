@@ -2,69 +2,16 @@
 
 A dense step exponentiates the row once and multiplies; a sum that comes out so small that underflow may have taken
 part of it is done again in logarithms, cell by cell. Nothing depends on the frames before or after, so that results are
-the same bits wherever a chunk ends.
+the same bits wherever a chunk ends. n states; the weights of dense arcs come `aligned` (doubles.py).
 """
 
 import numpy as np
 
-from hmmtts.hmm.backends.cpu.compile import inner, reduction, row
+from hmmtts.hmm.backends.cpu import doubles
+from hmmtts.hmm.backends.cpu.compile import inner
 
-NONE = -np.inf
+NONE = doubles.NONE
 TINY = 1e-280  # what underflow takes from a sum is below 1e-300: nothing, beside this
-
-
-@row
-def add_row(sums, weights, factor):
-    for j in range(sums.shape[0]):
-        sums[j] += weights[j] * factor
-
-
-@row
-def _add_four(sums, w0, w1, w2, w3, f0, f1, f2, f3):
-    for j in range(sums.shape[0]):
-        sums[j] += (w0[j] * f0 + w1[j] * f1) + (w2[j] * f2 + w3[j] * f3)
-
-
-@inner
-def _product(factors, weights, sums, S):
-    """sums(j) = sum_i factors(i) weights(i, j), four rows at a time."""
-    sums[:] = 0.0
-    i = 0
-    while i + 4 <= S:
-        _add_four(
-            sums, weights[i], weights[i + 1], weights[i + 2], weights[i + 3],
-            factors[i], factors[i + 1], factors[i + 2], factors[i + 3],
-        )  # fmt: skip
-        i += 4
-    while i < S:
-        add_row(sums, weights[i], factors[i])
-        i += 1
-
-
-@reduction
-def dot(x, y):
-    s = 0.0
-    for j in range(x.shape[0]):
-        s += x[j] * y[j]
-    return s
-
-
-@row
-def _multiply(x, y, out):
-    for j in range(x.shape[0]):
-        out[j] = x[j] * y[j]
-
-
-@row
-def _scale(x, factor):
-    for j in range(x.shape[0]):
-        x[j] *= factor
-
-
-@row
-def copy(x, out):
-    for j in range(out.shape[0]):
-        out[j] = x[j]
 
 
 @inner
@@ -86,13 +33,12 @@ def log_add(a, b):
 @inner
 def _through(x, scores, weights, top, linear, sums, out, S):
     """out(j) = log sum_i exp(x(i) + scores(i, j))"""
-    largest = x[best_of(x, S)]
+    largest = doubles.most(x, S)
     out[:] = NONE
     if largest == NONE:
         return
-    for i in range(S):
-        linear[i] = np.exp(x[i] - largest)
-    _product(linear, weights, sums, S)
+    doubles.exponentiate(x, largest, linear, S)
+    doubles.product(linear, weights, sums, S)
     for j in range(S):
         if sums[j] > TINY:
             out[j] = np.log(sums[j]) + (largest + top)
@@ -150,54 +96,43 @@ def backward(x, arcs, dense, space, out, S):
 @inner
 def exponentiate(x, out, S):
     """exp(x), the largest 1; zeros where all is impossible."""
-    largest = x[best_of(x, S)]
     out[:] = 0.0
-    for n in range(S):
-        if largest > NONE:
-            out[n] = np.exp(x[n] - largest)
+    largest = doubles.most(x, S)
+    if largest > NONE:
+        doubles.exponentiate(x, largest, out, S)
 
 
 @inner
 def backward_linear(beta, likelihood, weights, space, S):
     """`backward` of a dense model without logarithms, the largest of beta 1; False where underflow may be felt."""
-    product, sums = space[0], space[1]
-    _multiply(beta, likelihood, product)
-    _product(product, weights, sums, S)
-    least, most = sums[0], sums[0]
-    for n in range(1, S):
-        least, most = min(least, sums[n]), max(most, sums[n])
+    doubles.multiply(beta, likelihood, space[0], S)
+    doubles.product(space[0], weights, beta, S)
+    most, least = doubles.most(beta, S), doubles.least(beta, S)
     if not (most > 1e-100 and least > 1e-150 * most):
         return False
-    _scale(sums, 1.0 / most)
-    copy(sums, beta)
+    doubles.scale(beta, 1.0 / most, S)
     return True
 
 
 @inner
 def share_linear(log_a, b, out, S):
     """out = exp(log_a) b, normalised; False where underflow may be felt."""
-    s = 0.0
-    for n in range(S):
-        out[n] = np.exp(log_a[n]) * b[n]
-        s += out[n]
-    if not s > 1e-200:
+    doubles.exponentiate(log_a, 0.0, out, S)
+    whole = doubles.multiply(out, b, out, S)
+    if not whole > 1e-200:
         return False
-    _scale(out, 1.0 / s)
+    doubles.scale(out, 1.0 / whole, S)
     return True
 
 
 @inner
-def normalise(x, S):
+def normalise(x, space, S):
     """Takes out the log of the row's sum, and returns it."""
-    largest = x[best_of(x, S)]
+    largest = doubles.most(x, S)
     if largest == NONE:
         return NONE
-    s = 0.0
-    for n in range(S):
-        s += np.exp(x[n] - largest)
-    whole = largest + np.log(s)
-    for n in range(S):
-        x[n] -= whole
+    whole = largest + np.log(doubles.exponentiate(x, largest, space[0], S))
+    doubles.shift(x, -whole, S)
     return whole
 
 
@@ -205,17 +140,13 @@ def normalise(x, S):
 def share(a, b, out, S):
     """out = exp(a + b), normalised; zeros where nothing has weight."""
     out[:] = 0.0
-    largest = NONE
-    for n in range(S):
-        largest = max(largest, a[n] + b[n])
+    doubles.add(a, b, out, S)
+    largest = doubles.most(out, S)
     if largest == NONE:
+        out[:] = 0.0
         return
-    s = 0.0
-    for n in range(S):
-        out[n] = np.exp(a[n] + b[n] - largest)
-        s += out[n]
-    for n in range(S):
-        out[n] /= s
+    whole = doubles.exponentiate(out, largest, out, S)
+    doubles.scale(out, 1.0 / whole, S)
 
 
 @inner
@@ -224,10 +155,9 @@ def advance(x, t, begun, start, arcs, dense, space, before, now, S):
     if begun:
         forward(before, arcs, dense, space, now, S)
     else:
-        copy(start, now)
-    for n in range(S):
-        now[n] += x[t, n]
-    whole = normalise(now, S)
+        now[:] = start
+    doubles.add(now, x[t], now, S)
+    whole = normalise(now, space, S)
     now[S:] = NONE
     return whole
 
@@ -235,22 +165,11 @@ def advance(x, t, begun, start, arcs, dense, space, before, now, S):
 @inner
 def back(x, beta, worth, arcs, dense, space, S):
     """beta of the frame before that of x, relative to its largest."""
-    for n in range(S):
-        worth[n] = x[n] + beta[n]
+    doubles.add(x, beta, worth, S)
     backward(worth, arcs, dense, space, beta, S)
-    largest = beta[best_of(beta, S)]
+    largest = doubles.most(beta, S)
     if largest > NONE:
-        for n in range(S):
-            beta[n] -= largest
-
-
-@row
-def _take_better(best, pointer, arcs, score, i):
-    for j in range(best.shape[0]):
-        value = score + arcs[j]
-        better = value > best[j]  # of equal scores the lower state, which came first
-        best[j] = value if better else best[j]
-        pointer[j] = i if better else pointer[j]
+        doubles.shift(beta, -largest, S)
 
 
 @inner
@@ -259,9 +178,7 @@ def best_into(delta, arcs, dense, best, pointer, S):
     best[:] = NONE
     pointer[:] = 0
     if dense:
-        for i in range(S):
-            if delta[i] > NONE:
-                _take_better(best[:S], pointer[:S], scores[i], delta[i], np.int16(i))
+        doubles.best_way(delta, scores, best, pointer, S)
         return
     for n in range(S):
         if n >= 2 and delta[n - 2] + skip[n - 2] > NONE:
