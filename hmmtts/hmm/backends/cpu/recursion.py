@@ -132,7 +132,7 @@ def normalise(x, space, S):
     if largest == NONE:
         return NONE
     whole = largest + np.log(doubles.exponentiate(x, largest, space[0], S))
-    doubles.shift(x, -whole, S)
+    doubles.add_number(x, -whole, x, S)
     return whole
 
 
@@ -155,7 +155,7 @@ def advance(x, t, begun, start, arcs, dense, space, before, now, S):
     if begun:
         forward(before, arcs, dense, space, now, S)
     else:
-        now[:] = start
+        doubles.copy(start, now)
     doubles.add(now, x[t], now, S)
     whole = normalise(now, space, S)
     now[S:] = NONE
@@ -169,7 +169,7 @@ def back(x, beta, worth, arcs, dense, space, S):
     backward(worth, arcs, dense, space, beta, S)
     largest = doubles.most(beta, S)
     if largest > NONE:
-        doubles.shift(beta, -largest, S)
+        doubles.add_number(beta, -largest, beta, S)
 
 
 @inner

@@ -1,13 +1,17 @@
-"""Filter, fixed-lag smoother and online Viterbi of many streams. b streams, c frames of a chunk, h frames held."""
+"""Filter, fixed-lag smoother and online Viterbi of many streams. b streams, c frames of a chunk, h frames held.
+
+A call is a few hundred microseconds at most, so arrays are numpy's, which come and go more quickly than tensors.
+"""
 
 from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from numba import njit
 from torch import Tensor
 
-from hmmtts.hmm.backends.cpu import recursion, rows
+from hmmtts.hmm.backends.cpu import doubles, recursion, rows
 from hmmtts.hmm.backends.cpu.compile import inner, kernel, warm
 from hmmtts.hmm.backends.cpu.pool import over_batch
 from hmmtts.hmm.streaming.contract import (
@@ -24,6 +28,40 @@ from hmmtts.hmm.streaming.contract import (
 from hmmtts.hmm.topology import Dense, LeftToRight
 
 NONE = recursion.NONE
+Array = np.ndarray
+
+
+class Laws(NamedTuple):
+    """A model as arrays; of the two kinds of arcs one is empty."""
+
+    start: Array  # [b n]
+    end: Array
+    states: Array  # [b]
+    dense: bool
+    scores: Array  # [n n]
+    weights: Array
+    top: float
+    stay: Array  # [b n]
+    move: Array
+    skip: Array
+
+
+class Sound(NamedTuple):
+    """A chunk, and how many frames each stream had heard before it."""
+
+    log_obs: Array  # [b c n]
+    frames: Array  # [b]
+    ending: Array
+    heard: Array
+
+
+class Rows(NamedTuple):
+    """What a smoother holds."""
+
+    held: Array  # [b]
+    log_alpha: Array  # [b h n]
+    log_obs: Array
+    likelihood: Array
 
 
 def filter(model: Model, state: Filter, chunk: Chunk) -> tuple[Filter, Filtered]:
@@ -60,47 +98,38 @@ def compile_all() -> None:
 
 
 def _filter(model: Model, state: Filter, chunk: Chunk) -> tuple[Filter, Filtered]:
-    heard, posterior, status = _heard(state, chunk), torch.zeros_like(chunk.log_obs), _status(model)
-
-    def run(streams: np.ndarray) -> None:
-        _filter_kernel(
-            streams, *_arrays(model), *_arrays_of(state, chunk), heard.log_alpha.numpy(),
-            heard.log_likelihood.numpy(), posterior.numpy(), status,
-        )  # fmt: skip
-
-    _over_streams(run, model, state.frames, chunk, 1, status)
+    heard, posterior = _heard(state, chunk), torch.zeros_like(chunk.log_obs)
+    _over_streams(
+        _filter_kernel, 1, model, state.frames, chunk,
+        (heard.log_alpha.numpy(), heard.log_likelihood.numpy(), posterior.numpy()),
+    )  # fmt: skip
     return heard, Filtered(posterior, heard.log_likelihood)
 
 
 def _smooth(model: Model, state: Smoother, chunk: Chunk) -> tuple[Smoother, Smoothed]:
-    heard, status = _heard(state.filter, chunk), _status(model)
-    kept = torch.where(heard.ended, 0, torch.clamp(state.held + chunk.frames, max=state.lag))
-    emitted = state.held + chunk.frames - kept
-    new = (model.streams, int(kept.max()), model.start.shape[1])
-    log_alpha, log_obs, likelihood = (torch.zeros(new, dtype=torch.float64) for _ in range(3))
-    given = torch.zeros(model.streams, int(emitted.max()), new[2], dtype=torch.float64)
-
-    def run(streams: np.ndarray) -> None:
-        _smooth_kernel(
-            streams, *_arrays(model), *_arrays_of(state.filter, chunk), heard.log_alpha.numpy(),
-            heard.log_likelihood.numpy(), state.lag, state.held.numpy(), _array(state.log_alpha),
-            _array(state.log_obs), _array(state.likelihood), kept.numpy(), log_alpha.numpy(), log_obs.numpy(),
-            likelihood.numpy(), given.numpy(), status,
-        )  # fmt: skip
-
-    _over_streams(run, model, state.filter.frames, chunk, 1 + state.lag, status)
-    first = heard.frames - kept - emitted
+    heard, lag, n = _heard(state.filter, chunk), state.lag, model.start.shape[1]
+    old = Rows(state.held.numpy(), _array(state.log_alpha), _array(state.log_obs), _array(state.likelihood))
+    there = old.held + chunk.frames.numpy()
+    kept = np.where(heard.ended.numpy(), 0, np.minimum(there, lag))
+    emitted = there - kept
+    new = Rows(kept, *(np.empty((len(kept), int(kept.max()), n)) for _ in range(3)))
+    given = np.zeros((len(kept), int(emitted.max()), n))
+    _over_streams(
+        _smooth_kernel, 1 + lag, model, state.filter.frames, chunk,
+        (heard.log_alpha.numpy(), heard.log_likelihood.numpy(), lag, old, new, given),
+    )  # fmt: skip
+    first = state.filter.frames - state.held
     return (
-        Smoother(heard, state.lag, kept, log_alpha, log_obs, likelihood),
-        Smoothed(given, first, emitted, heard.log_likelihood),
+        Smoother(heard, lag, *map(torch.from_numpy, new)),
+        Smoothed(torch.from_numpy(given), first, torch.from_numpy(emitted), heard.log_likelihood),
     )
 
 
 def _decode(model: Model, state: Decoder, chunk: Chunk) -> tuple[Decoder, Decoded]:
     b, n = model.start.shape
-    status, most = _status(model), int((state.held + chunk.frames).max())
-    path, emitted = torch.full((b, most), -1), torch.zeros(b, dtype=torch.int64)
-    before = torch.zeros(b, min(most, state.lag), n, dtype=torch.int16)
+    most = int((state.held.numpy() + chunk.frames.numpy()).max())
+    path, emitted = np.full((b, most), -1), np.empty(b, np.int64)
+    before = np.empty((b, min(most, state.lag), n), np.int16)
     after = state._replace(
         frames=state.frames + chunk.frames,
         ended=state.ended | chunk.ending,
@@ -108,22 +137,19 @@ def _decode(model: Model, state: Decoder, chunk: Chunk) -> tuple[Decoder, Decode
         score=state.score.clone(),
         forced=state.forced.clone(),
         held=state.held.clone(),
-        before=before,
+        before=torch.from_numpy(before),
         oldest=state.oldest.clone(),
     )
-
-    def run(streams: np.ndarray) -> None:
-        _decode_kernel(
-            streams, *_arrays(model), state.frames.numpy(), _array(chunk.log_obs), chunk.frames.numpy(),
-            chunk.ending.numpy(), state.lag, after.log_delta.numpy(), after.score.numpy(), after.forced.numpy(),
-            after.held.numpy(), _array(state.before), before.numpy(), after.oldest.numpy(), path.numpy(),
-            emitted.numpy(), status,
-        )  # fmt: skip
-
-    _over_streams(run, model, state.frames, chunk, 2, status)
-    after = after._replace(before=before[:, : int(after.held.max())].contiguous())
-    first = after.frames - after.held - emitted
-    return after, Decoded(path[:, : int(emitted.max())], first, emitted, after.score, after.forced)
+    _over_streams(
+        _decode_kernel, 2, model, state.frames, chunk,
+        (
+            state.lag, after.log_delta.numpy(), after.score.numpy(), after.forced.numpy(), after.held.numpy(),
+            _array(state.before), before, after.oldest.numpy(), path, emitted,
+        ),
+    )  # fmt: skip
+    first = state.frames - state.held
+    decided = torch.from_numpy(path[:, : int(emitted.max())])
+    return after, Decoded(decided, first, torch.from_numpy(emitted), after.score, after.forced)
 
 
 def _heard(state: Filter, chunk: Chunk) -> Filter:
@@ -135,196 +161,197 @@ def _heard(state: Filter, chunk: Chunk) -> Filter:
     )
 
 
-def _status(model: Model) -> np.ndarray:
-    return np.zeros(model.streams, np.int64)
-
-
-def _arrays(model: Model) -> tuple:
-    """start, end, states; is it dense; and the arcs of either kind, of which the other is empty."""
-    laws = model.start.contiguous().numpy(), model.end.contiguous().numpy(), model.states.numpy()
+def _laws(model: Model) -> Laws:
+    laws = _array(model.start), _array(model.end), model.states.numpy()
     if isinstance(model.arcs, LeftToRight):
-        stay, move, skip = (_array(arc) for arc in model.arcs if arc is not None)
         none = np.empty((0, 0))
-        return *laws, False, none, none, 0.0, stay, move, skip
+        return Laws(*laws, False, none, none, 0.0, *(_array(arc) for arc in model.arcs if arc is not None))
     none = np.empty((1, 0))
-    return (
-        *laws,
-        True,
-        _array(model.arcs.transition),
-        _array(model.arcs.weights),
-        model.arcs.top,
-        none,
-        none,
-        none,
-    )
+    scores, weights, top = model.arcs
+    return Laws(*laws, True, _array(scores), _array(weights), top, none, none, none)
 
 
-def _array(x: Float[Tensor, "*n"]) -> np.ndarray:
+def _array(x: Tensor) -> Array:
     return x.contiguous().numpy()
 
 
-def _arrays_of(state: Filter, chunk: Chunk) -> tuple:
-    return state.frames.numpy(), _array(chunk.log_obs), chunk.frames.numpy(), chunk.ending.numpy()
-
-
-def _over_streams(run, model: Model, heard: Tensor, chunk: Chunk, work: int, status: np.ndarray) -> None:
-    over_batch(run, chunk.frames.numpy() * model.states.numpy() * work)
+def _over_streams(
+    kernel: Any, work: int, model: Model, heard: Tensor, chunk: Chunk, rest: tuple[Any, ...]
+) -> None:
+    laws, status = _laws(model), np.zeros(model.streams, np.int64)
+    sound = Sound(_array(chunk.log_obs), chunk.frames.numpy(), chunk.ending.numpy(), heard.numpy())
+    over_batch(lambda streams: kernel(streams, laws, sound, *rest, status), sound.frames * laws.states * work)
     if status.any():
         check(model, heard, chunk)
 
 
-@kernel
-def _filter_kernel(
-    streams, start, end, states, dense, scores, weights, top, stay, move, skip, heard, log_obs, frames, ending,
-    log_alpha, log_z, posterior, status,
-):  # fmt: skip
-    width = log_obs.shape[2]
-    space, now = np.empty((2, width)), np.empty(width)
-    for b in streams:
-        S, x, shared = states[b], log_obs[b], 0 if dense else b
-        arcs = scores, weights, top, stay[shared], move[shared], skip[shared]
-        row = log_alpha[b]
-        for t in range(frames[b]):
-            if not rows.finite(x[t], S):
-                status[b] = 1
-                break
-            log_z[b] += recursion.advance(x, t, heard[b] + t > 0, start[b], arcs, dense, space, row, now, S)
-            row[:] = now
-            for n in range(S):
-                posterior[b, t, n] = np.exp(row[n])
-        if ending[b]:
-            _end(row, end[b], S, now)
-            log_z[b] += recursion.normalise(now, S)
+@njit  # not `inner`: arrays that are given out are counted
+def _arcs(laws, b, scores, weights):
+    """Of one stream: those of a dense model are everybody's."""
+    shared = 0 if laws.dense else b
+    return scores, weights, laws.top, laws.stay[shared], laws.move[shared], laws.skip[shared]
 
 
 @inner
-def _end(row, end, S, out):
-    for n in range(S):
-        out[n] = row[n] + end[n]
+def _hear(laws, sound, b, t, arcs, space, row, now, log_z):
+    """The filter's next row, from `row` to `now`. False if a score is none."""
+    S, x = laws.states[b], sound.log_obs[b]
+    if not rows.finite(x[t], S):
+        return False
+    begun = sound.heard[b] + t > 0
+    log_z[b] += recursion.advance(x, t, begun, laws.start[b], arcs, laws.dense, space, row, now, S)
+    doubles.copy(now, row)
+    return True
+
+
+@inner
+def _end(laws, b, row, space, log_z):
+    doubles.add(row, laws.end[b], space[1], laws.states[b])
+    log_z[b] += recursion.normalise(space[1], space, laws.states[b])
 
 
 @kernel
-def _smooth_kernel(
-    streams, start, end, states, dense, scores, weights, top, stay, move, skip, heard, log_obs, frames, ending,
-    log_alpha, log_z, lag, held, old_alpha, old_obs, old_likely, kept, new_alpha, new_obs, new_likely, given, status,
-):  # fmt: skip
-    width, longest = log_obs.shape[2], 0
+def _filter_kernel(streams, laws, sound, log_alpha, log_z, posterior, status):
+    width = log_alpha.shape[1]
+    space, now, weights = np.empty((2, width)), np.empty(width), doubles.aligned(laws.weights)
     for b in streams:
-        longest = max(longest, held[b] + frames[b])
-    space, beta, worth = np.empty((2, width)), np.empty(width), np.empty(width)
-    alphas, emissions, likely = (
-        np.empty((longest, width)),
-        np.empty((longest, width)),
-        np.empty((longest, width)),
-    )
-    linear = np.zeros(width)
-    back, back_weights = scores.T.copy(), weights.T.copy()
-    for b in streams:
-        S, shared = states[b], 0 if dense else b
-        arcs = scores, weights, top, stay[shared], move[shared], skip[shared]
-        back_arcs = back, back_weights, top, stay[shared], move[shared], skip[shared]
-        h, first = held[b], 0
-        alphas[:h], emissions[:h], likely[:h] = old_alpha[b, :h], old_obs[b, :h], old_likely[b, :h]
-        row = log_alpha[b]
-        for t in range(frames[b] + 1):
-            while h - first > lag:
-                fits = dense
-                linear[:S] = 1.0
-                for r in range(h - 1, first, -1):
-                    fits = fits and recursion.backward_linear(linear, likely[r], back_weights, space, S)
-                if not (fits and recursion.share_linear(alphas[first], linear, given[b, first], S)):
-                    beta[:] = 0.0
-                    for r in range(h - 1, first, -1):
-                        recursion.back(emissions[r], beta, worth, back_arcs, dense, space, S)
-                    recursion.share(alphas[first], beta, given[b, first], S)
-                first += 1
-            if t == frames[b]:
-                break
-            if not rows.finite(log_obs[b, t], S):
+        arcs = _arcs(laws, b, laws.scores, weights)
+        for t in range(sound.frames[b]):
+            if not _hear(laws, sound, b, t, arcs, space, log_alpha[b], now, log_z):
                 status[b] = 1
                 break
-            begun = heard[b] + t > 0
-            log_z[b] += recursion.advance(
-                log_obs[b], t, begun, start[b], arcs, dense, space, row, alphas[h], S
-            )
-            row[:] = alphas[h]
-            emissions[h] = log_obs[b, t]
+            doubles.exponentiate(now, 0.0, posterior[b, t], laws.states[b])
+        if sound.ending[b]:
+            _end(laws, b, log_alpha[b], space, log_z)
+
+
+@kernel
+def _smooth_kernel(streams, laws, sound, log_alpha, log_z, lag, old, new, given, status):
+    width, longest = log_alpha.shape[1], 0
+    for b in streams:
+        longest = max(longest, old.held[b] + sound.frames[b])
+    alphas, emissions, likely = np.empty((3, longest, width))
+    space, beta, worth = np.empty((2, width)), np.empty(width), np.empty(width)
+    weights, back_weights = doubles.aligned(laws.weights), doubles.aligned(laws.weights.T)
+    for b in streams:
+        S = laws.states[b]
+        arcs = _arcs(laws, b, laws.scores, weights)
+        back_arcs = _arcs(laws, b, laws.scores.T, back_weights)
+        h, first = old.held[b], 0  # held rows: first to h
+        for r in range(h):
+            doubles.copy(old.log_alpha[b, r], alphas[r])
+            doubles.copy(old.log_obs[b, r], emissions[r])
+            doubles.copy(old.likelihood[b, r], likely[r])
+        for t in range(sound.frames[b] + 1):
+            while h - first > lag:
+                held = alphas[first:h], emissions[first:h], likely[first:h]
+                _look_back(held, back_arcs, laws.dense, space, beta, worth, given[b, first], S)
+                first += 1
+            if t == sound.frames[b]:
+                break
+            if not _hear(laws, sound, b, t, arcs, space, log_alpha[b], alphas[h], log_z):
+                status[b] = 1
+                break
+            doubles.copy(sound.log_obs[b, t], emissions[h])
             recursion.exponentiate(emissions[h], likely[h], S)
             h += 1
         if status[b] != 0:
             continue
-        if ending[b]:
-            _end(row, end[b], S, worth)
-            log_z[b] += recursion.normalise(worth, S)
-            beta[:] = end[b]
+        if sound.ending[b]:
+            _end(laws, b, log_alpha[b], space, log_z)
+            doubles.copy(laws.end[b], beta)
             for r in range(h - 1, first - 1, -1):
                 recursion.share(alphas[r], beta, given[b, r], S)
-                recursion.back(emissions[r], beta, worth, back_arcs, dense, space, S)
-        for r in range(kept[b]):
-            new_alpha[b, r], new_obs[b, r], new_likely[b, r] = (
-                alphas[first + r],
-                emissions[first + r],
-                likely[first + r],
-            )
+                recursion.back(emissions[r], beta, worth, back_arcs, laws.dense, space, S)
+            first = h
+        _keep(alphas[first:h], new.log_alpha[b])
+        _keep(emissions[first:h], new.log_obs[b])
+        _keep(likely[first:h], new.likelihood[b])
+
+
+@inner
+def _look_back(held, arcs, dense, space, beta, worth, given, S):
+    """The posterior of the oldest row that is held: in plain numbers, or where they might underflow in logarithms."""
+    alphas, emissions, likely = held
+    fits = dense
+    beta[:S] = 1.0
+    for r in range(len(likely) - 1, 0, -1):
+        fits = fits and recursion.backward_linear(beta, likely[r], arcs[1], space, S)
+    if not (fits and recursion.share_linear(alphas[0], beta, given, S)):
+        beta[:] = 0.0
+        for r in range(len(emissions) - 1, 0, -1):
+            recursion.back(emissions[r], beta, worth, arcs, dense, space, S)
+        recursion.share(alphas[0], beta, given, S)
+
+
+@inner
+def _keep(held, kept):
+    for r in range(len(held)):
+        doubles.copy(held[r], kept[r])
+    for r in range(len(held), len(kept)):
+        kept[r, :] = 0
 
 
 @kernel
 def _decode_kernel(
-    streams, start, end, states, dense, scores, weights, top, stay, move, skip, heard, log_obs, frames, ending,
-    lag, log_delta, score, forced, held, old_before, new_before, oldest, path, emitted, status,
+    streams, laws, sound, lag, log_delta, score, forced, held, old_before, new_before, oldest, path, emitted, status
 ):  # fmt: skip
-    width, longest = log_obs.shape[2], 0
-    for b in streams:
-        longest = max(longest, held[b] + frames[b])
+    width, longest = log_delta.shape[1], path.shape[1]
     before, best, root = np.empty((longest, width), np.int16), np.empty(width), np.zeros(width, np.int16)
     marks = np.zeros((2, width), np.bool_)
     for b in streams:
-        S, shared = states[b], 0 if dense else b
-        arcs = scores, weights, top, stay[shared], move[shared], skip[shared]
+        S, arcs = laws.states[b], _arcs(laws, b, laws.scores, laws.weights)
         delta, ancestor, first, last = log_delta[b], oldest[b], 0, held[b]  # held rows: first to last
-        before[:last] = old_before[b, :last]
-        for t in range(frames[b] + 1):
+        for r in range(last):
+            doubles.copy(old_before[b, r], before[r])
+        for t in range(sound.frames[b] + 1):
             while last > first:
                 if not _agree(delta, ancestor, S):
                     if last - first <= lag:
                         break
-                    decided = ancestor[recursion.best_of(delta, S)]
-                    for n in range(S):
-                        delta[n] = delta[n] if ancestor[n] == decided else NONE
+                    _drop_others(delta, ancestor, S)
                     forced[b] += 1
                 first = _commit(delta, before, first, last, marks, path[b], S)
                 _restart(ancestor, root, before, first, last, S)
-            if t == frames[b]:
+            if t == sound.frames[b]:
                 break
-            if not rows.finite(log_obs[b, t], S):
+            x = sound.log_obs[b, t]
+            if not rows.finite(x, S):
                 status[b] = 1
                 break
-            if heard[b] + t > 0:
-                recursion.best_into(delta, arcs, dense, best, before[last], S)
+            if sound.heard[b] + t > 0:
+                recursion.best_into(delta, arcs, laws.dense, best, before[last], S)
             else:
-                recursion.copy(start[b], best)
-            for n in range(S):
-                best[n] += log_obs[b, t, n]
-            largest = best[recursion.best_of(best, S)]
+                doubles.copy(laws.start[b], best)
+            doubles.add(best, x, best, S)
+            largest = doubles.most(best, S)
             score[b] += largest
+            delta[:] = NONE
+            if largest > NONE:
+                doubles.add_number(best, -largest, delta, S)
             for n in range(S):
-                delta[n] = best[n] - largest if largest > NONE else NONE
                 root[n] = ancestor[before[last, n]] if last > first else n
-            delta[S:] = NONE
-            recursion.copy(root, ancestor)
+            doubles.copy(root, ancestor)
             last += 1
         if status[b] != 0:
             continue
-        if ending[b]:
-            for n in range(S):
-                best[n] = delta[n] + end[b, n]
+        if sound.ending[b]:
+            doubles.add(delta, laws.end[b], best, S)
             n = recursion.best_of(best, S)
             score[b] += best[n]
             if best[n] > NONE:
                 _trace(before, first, last, n, path[b])
             first = last
         emitted[b], held[b] = first, last - first
-        new_before[b, : last - first] = before[first:last]
+        _keep(before[first:last], new_before[b])
+
+
+@inner
+def _drop_others(delta, ancestor, S):
+    """The best path decides: those that come from another state than its oldest die."""
+    decided = ancestor[recursion.best_of(delta, S)]
+    for n in range(S):
+        delta[n] = delta[n] if ancestor[n] == decided else NONE
 
 
 @inner
@@ -374,7 +401,7 @@ def _restart(ancestor, root, before, first, last, S):
     for r in range(first + 1, last):
         for n in range(S):
             root[n] = ancestor[before[r, n]]
-        recursion.copy(root, ancestor)
+        doubles.copy(root, ancestor)
 
 
 @inner

@@ -1,0 +1,219 @@
+"""Rows of float64, sixteen cells at a time (lanes.py): exponentials, products, the best way into each state.
+
+A row ends after `end` states, and nothing behind is touched. A matrix that rows are multiplied by is `aligned` first.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from hmmtts.hmm.backends.cpu.compile import inner, row
+from hmmtts.hmm.backends.cpu.lanes import (
+    WIDTH,
+    Lanes,
+    largest,
+    load,
+    load_until,
+    smallest,
+    spread,
+    store_until,
+    to_bits,
+    total,
+    where,
+)
+
+NONE = -np.inf
+LOWEST = -708.0  # below, exp is no ordinary number any more
+LOG2_E = 1.4426950408889634
+LN_2_HIGH = (
+    6.93145751953125e-1  # ln 2 in two parts, the first with few digits, so that n * LN_2_HIGH is exact
+)
+LN_2_LOW = 1.42860682030941723212e-6
+ROUND = 1.5 * 2.0**52  # a number that this is added to has its nearest whole number in its lowest bits
+ONE = 1023 << 52  # the bits of 1.0
+
+
+@intrinsic
+def _from_bits(context, lanes):
+    """int64 to the float64 of the same bits."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], ir.VectorType(ir.DoubleType(), WIDTH))
+
+    return Lanes(types.float64)(lanes), generate
+
+
+@intrinsic
+def _short(context, lanes):
+    """float64 to int16, cut off."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.fptosi(arguments[0], ir.VectorType(ir.IntType(16), WIDTH))
+
+    return Lanes(types.int16)(lanes), generate
+
+
+def _reduction(name: str):
+    """Of all lanes one, by the name of LLVM's function."""
+
+    @intrinsic
+    def operation(context, lanes):
+        def generate(context, builder, signature, arguments):
+            vector = arguments[0].type
+            signature = ir.FunctionType(vector.element, [vector])
+            function = cgutils.get_or_insert_function(
+                builder.module, signature, f"llvm.vector.reduce.{name}.v{WIDTH}f64"
+            )
+            return builder.call(function, arguments)
+
+        return lanes.dtype(lanes), generate
+
+    return operation
+
+
+_top, _bottom = _reduction("fmax"), _reduction("fmin")
+
+
+@inner
+def exp(x):
+    """exp(x) for x up to 700; 0 below -708. The series, to r**13 for |r| <= ln(2) / 2: to the last bit or two."""
+    ordinary = largest(x, spread(LOWEST))
+    rounded = ordinary * LOG2_E + ROUND
+    n = rounded - ROUND
+    r = ordinary - n * LN_2_HIGH - n * LN_2_LOW
+    p = r * (1 / 6227020800) + 1 / 479001600
+    p = p * r + 1 / 39916800
+    p = p * r + 1 / 3628800
+    p = p * r + 1 / 362880
+    p = p * r + 1 / 40320
+    p = p * r + 1 / 5040
+    p = p * r + 1 / 720
+    p = p * r + 1 / 120
+    p = p * r + 1 / 24
+    p = p * r + 1 / 6
+    p = p * r + 1 / 2
+    p = p * r * r + r + 1.0
+    return where(x < LOWEST, spread(0.0), p * _from_bits((to_bits(rounded) << 52) + ONE))
+
+
+@inner
+def exponentiate(x, shift, out, end):
+    """out(n) = exp(x(n) - shift). Returns the sum."""
+    sums = spread(0.0)
+    for n in range(0, end, WIDTH):
+        e = exp(load_until(x, n, end, NONE) - shift)
+        store_until(out, n, end, e)
+        sums = sums + e
+    return total(sums)
+
+
+@inner
+def most(x, end):
+    top = spread(NONE)
+    for n in range(0, end, WIDTH):
+        top = largest(top, load_until(x, n, end, NONE))
+    return _top(top)
+
+
+@inner
+def least(x, end):
+    bottom = spread(np.inf)
+    for n in range(0, end, WIDTH):
+        bottom = smallest(bottom, load_until(x, n, end, np.inf))
+    return _bottom(bottom)
+
+
+@row
+def copy(x, out):
+    """Of any type."""
+    for n in range(out.shape[0]):
+        out[n] = x[n]
+
+
+@inner
+def add(x, y, out, end):
+    for n in range(0, end, WIDTH):
+        store_until(out, n, end, load_until(x, n, end, 0.0) + load_until(y, n, end, 0.0))
+
+
+@inner
+def add_number(x, number, out, end):
+    for n in range(0, end, WIDTH):
+        store_until(out, n, end, load_until(x, n, end, 0.0) + number)
+
+
+@inner
+def multiply(x, y, out, end):
+    """Returns the sum of the products."""
+    sums = spread(0.0)
+    for n in range(0, end, WIDTH):
+        product = load_until(x, n, end, 0.0) * load_until(y, n, end, 0.0)
+        store_until(out, n, end, product)
+        sums = sums + product
+    return total(sums)
+
+
+@inner
+def dot(x, y, end):
+    sums = spread(0.0)
+    for n in range(0, end, WIDTH):
+        sums = sums + load_until(x, n, end, 0.0) * load_until(y, n, end, 0.0)
+    return total(sums)
+
+
+@inner
+def add_scaled(x, factor, sums, end):
+    for n in range(0, end, WIDTH):
+        store_until(sums, n, end, load_until(sums, n, end, 0.0) + load_until(x, n, end, 0.0) * factor)
+
+
+@inner
+def scale(x, factor, end):
+    for n in range(0, end, WIDTH):
+        store_until(x, n, end, load_until(x, n, end, 0.0) * factor)
+
+
+@njit
+def aligned(matrix):
+    """A copy whose rows begin where a vector may be loaded at once, and end in zeros with a pair of whole blocks."""
+    rows, columns = matrix.shape
+    width = (columns + 2 * WIDTH - 1) // (2 * WIDTH) * (2 * WIDTH)
+    memory = np.zeros(rows * width + WIDTH)
+    ahead = (-(memory.ctypes.data // memory.itemsize)) % WIDTH
+    copy = memory[ahead : ahead + rows * width].reshape(rows, width)
+    copy[:, :columns] = matrix
+    return copy
+
+
+@inner
+def product(factors, weights, sums, end):
+    """sums(j) = sum_i factors(i) weights(i, j), the weights aligned. Four sums at a time: one alone would wait for itself."""
+    for j in range(0, end, 2 * WIDTH):
+        k = j + WIDTH
+        a, b, c, d = spread(0.0), spread(0.0), spread(0.0), spread(0.0)
+        for i in range(0, end - 1, 2):
+            even, odd = factors[i], factors[i + 1]
+            a, b = a + load(weights[i], j) * even, b + load(weights[i], k) * even
+            c, d = c + load(weights[i + 1], j) * odd, d + load(weights[i + 1], k) * odd
+        if end % 2:
+            a, b = (
+                a + load(weights[end - 1], j) * factors[end - 1],
+                b + load(weights[end - 1], k) * factors[end - 1],
+            )
+        store_until(sums, j, end, a + c)
+        store_until(sums, k, end, b + d)
+
+
+@inner
+def best_way(scores, arcs, best, pointer, end):
+    """best(j) = max_i scores(i) + arcs(i, j), and the first i that reaches it; 0 where none does."""
+    for j in range(0, end, WIDTH):
+        top, first = spread(NONE), spread(0.0)
+        for i in range(end):
+            value = load_until(arcs[i], j, end, NONE) + scores[i]
+            better = value > top
+            top, first = where(better, value, top), where(better, spread(float(i)), first)
+        store_until(best, j, end, top)
+        store_until(pointer, j, end, _short(first))
