@@ -149,32 +149,34 @@ def family(
 def batch(
     overrides: Annotated[list[str], typer.Argument(help="As for `hmmtts train`: recipe=NAME any.value=...")],
     memory: Annotated[
-        float, typer.Option(help="GiB that a training may take; 0: what is free on this machine.")
+        float, typer.Option(help="GiB that each process may take; 0: what is free on this machine.", min=0)
     ] = 0.0,
 ) -> None:
-    """The largest data.max_seconds that fits: forward, backward and optimiser on the corpus's worst batches."""
+    """The largest data.max_seconds that fits: forward, backward and optimiser on the corpus's worst batches.
+
+    Example: hmmtts bench batch recipe=demo
+    """
+    import logging
+
     import torch
-    from rich.console import Console
 
     from hmmtts.training.compose import config_of
-    from hmmtts.training.find_batch import SPARE, available, find
-    from hmmtts.training.trial import device_of
+    from hmmtts.training.find_batch import Tried, advice, available, find
 
     config = config_of(overrides)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     if config["threads"]:
         torch.set_num_threads(config["threads"])
-    console, good = Console(), None
-    for found in find(config, int(memory * 2**30) or available(device_of(config))):
-        verdict = "fits" if found.fitted else "does not fit"
-        console.print(
-            f"data.max_seconds={found.max_seconds:.1f}: {verdict}, {found.peak / 2**30:.2f} GiB, {found.seconds:.2f} s for "
-            f"{found.utterances} utterances",
-            highlight=False,
+    limit = int(memory * 2**30) or available(config)
+    tries: list[Tried] = []
+    print(f"a training may take {limit / 2**30:.1f} GiB here; --memory sets another limit")
+    for found in find(config, limit):
+        if not tries:
+            print("data.max_seconds  utterances  s of a step  GiB of the process")
+        print(
+            f"{found.max_seconds:16.1f}  {found.utterances:10}  {found.seconds:11.2f}  {found.peak / 2**30:18.2f}"
+            f"{'' if found.fitted else '  too much'}",
+            flush=True,
         )
-        good = found if found.fitted else good
-    if good is None:
-        raise ValueError(
-            "not even the longest utterance alone fits: choose memory=checkpointing, a smaller model, or leave out what is "
-            "long"
-        )
-    console.print(f"take data.max_seconds={SPARE * good.max_seconds:.0f} on each device", highlight=False)
+        tries.append(found)
+    print(advice(tries, config["data"]["max_seconds"], config["data"]["max_items"]))

@@ -11,6 +11,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -55,7 +56,11 @@ def config_of(overrides: Sequence[str]) -> dict:
     """The checked config of what a command line says, for programs that train nothing."""
     register_recipes()
     with hydra.initialize_config_dir(str(program.folder("conf")), version_base="1.3"):
-        return checked(hydra.compose("train", overrides=list(overrides)))
+        try:
+            composed = hydra.compose("train", overrides=list(overrides))
+        except HydraException as error:
+            raise ConfigError(str(error)) from error
+    return checked(composed)
 
 
 def main() -> None:

@@ -4,13 +4,10 @@ import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hydra import compose, initialize_config_dir
-
-from hmmtts.build import objects, program
+from hmmtts.build import objects
 from hmmtts.data.manifest import Utterance
 from hmmtts.data.survey import survey
-from hmmtts.training.compose import register_recipes
-from hmmtts.training.config import checked
+from hmmtts.training.compose import config_of
 from hmmtts.training.data import read_splits
 from hmmtts.training.faults import ConfigError
 from hmmtts.training.prepare import prepare
@@ -37,9 +34,7 @@ class Share(NamedTuple):
 
 def extract(overrides: list[str], share: Share) -> int:
     """Compute what the cache lacks of a share, with the config that `train.py OVERRIDES` would have. How many it has."""
-    register_recipes()
-    with initialize_config_dir(str(program.folder("conf")), version_base="1.3"):
-        config = checked(compose("train", overrides))
+    config = config_of(overrides)
     loading, features, frontend = objects.loading(config), objects.features(config), objects.frontend(config)
     if loading.cache_dir is None:
         raise ConfigError("data.cache_dir is null: features would be computed and kept nowhere")

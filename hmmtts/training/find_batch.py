@@ -1,7 +1,8 @@
 """The largest data.max_seconds that fits: real training steps on the worst batches of the corpus, larger and larger."""
 
 import copy
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import torch
 
 from hmmtts.batch import Batch
 from hmmtts.build import objects
+from hmmtts.machine import cgroup_limits
 from hmmtts.training.data import SpeechData
 from hmmtts.training.out_of_memory import fits
 from hmmtts.training.run import voice_and_data
@@ -19,6 +21,8 @@ from hmmtts.training.trial import autocast, device_of, moved, peak, start_peak, 
 
 CLOSE = 1.1  # the answer lies within this factor of what does not fit
 SPARE = 0.9  # of it is recommended: fragments of memory, other people's processes
+ABOVE = 1.01  # times the longest utterance: the smallest batches there are
+FREE = 0.8  # of a CPU's free memory may be taken
 
 
 class Tried(NamedTuple):
@@ -47,12 +51,13 @@ def find(config: dict, limit: int) -> Iterator[Tried]:
         sized = SpeechData(data.splits, data.dataset, loading, 0, symbols=data.symbols)
         return tried(task, config, list(sized.worst_batches().values()), max_seconds, limit)
 
+    attempt(ABOVE * longest)  # not counted: it compiles
     yield from search(attempt, longest, 2 * everything)
 
 
 def search(attempt: Callable[[float], Tried], least: float, most: float) -> Iterator[Tried]:
     """Doubling, then halving the factor between what fits and what does not."""
-    size, good, bad, before = 1.01 * least, 0.0, float("inf"), 0
+    size, good, bad, before = ABOVE * least, 0.0, float("inf"), 0
     while size < most and bad == float("inf"):
         found = attempt(size)
         yield found
@@ -97,9 +102,39 @@ def tried(task: Task, config: dict, batches: list[Batch], max_seconds: float, li
     return Tried(max_seconds, fitted and taken <= limit, taken, slowest, len(most.names))
 
 
-def available(device: torch.device) -> int:
-    """Bytes that a training may take here."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
+def advice(tries: Sequence[Tried], now: float, most_items: int) -> str:
+    """What was found, in sentences: what ends the growth, and which value to take."""
+    good = max((found for found in tries if found.fitted), default=None)
+    if good is None:
+        raise ValueError(
+            "not even the longest utterance alone fits: choose memory=checkpointing, a smaller model, or leave out what is "
+            "long"
+        )
+    if not all(found.fitted for found in tries):
+        # Never less than the longest utterance, which must fit into a batch.
+        size = max(math.floor(SPARE * good.max_seconds), math.ceil(tries[0].max_seconds))
+        said = f"data.max_seconds={size} fits on each device, with a tenth to spare."
+    elif good.utterances == most_items:
+        first = next(found for found in tries if found.utterances == most_items)
+        said = (
+            f"Everything fits: from data.max_seconds={first.max_seconds:.0f} on, data.max_items={most_items} keeps batches "
+            "from growing."
+        )
+    else:
+        said = f"Everything fits: no batch grows beyond data.max_seconds={good.max_seconds:.0f}."
+    return (
+        f"{said} This config has {now:g}. What fits is a bound: a larger batch is a steadier step, and fewer steps in the "
+        "same time."
+    )
+
+
+def available(config: dict) -> int:
+    """Bytes that one process of this training may take here."""
+    if device_of(config).type == "cuda":
+        return torch.cuda.get_device_properties(0).total_memory
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    return int(0.8 * 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")))
+    free = 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    devices = config["trainer"]["devices"]
+    return int(
+        FREE * min(free, cgroup_limits().memory or free) / (devices if isinstance(devices, int) else 1)
+    )

@@ -178,6 +178,10 @@ def voice_and_data(config: dict, start: Start) -> tuple[Bundle, SpeechData]:
     corpus = prepare(config["recipe"], config["prepare"], config["data_dir"])
     splits = read_splits(corpus)
     features, frontend, loading = objects.features(config), objects.frontend(config), objects.loading(config)
+    log.info(
+        "%s: looking at %d utterances; features that %s lacks are computed now",
+        corpus, sum(map(len, splits.values())), loading.cache_dir or "no cache",
+    )  # fmt: skip
     try:
         with first_alone(loading.cache_dir, config["run"]["dir"]):
             surveys = {

@@ -1,10 +1,11 @@
 """A training step outside of a training: what it takes, and whether it fits. b utterances, s symbols, t frames."""
 
+import ctypes
 import resource
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -134,6 +135,7 @@ def start_peak(device: torch.device) -> int:
         return torch.cuda.memory_allocated(device)
     if sys.platform != "linux":
         return peak(device)
+    _return_what_is_free()
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     return _status("VmRSS")
 
@@ -144,6 +146,12 @@ def peak(device: torch.device) -> int:
     if sys.platform != "linux":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return _status("VmHWM")
+
+
+def _return_what_is_free() -> None:
+    """glibc keeps what was freed: a step that follows a larger one would seem to take as much."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _status(field: str) -> int:
