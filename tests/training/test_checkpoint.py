@@ -4,6 +4,7 @@ import functools
 import io
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -203,41 +204,59 @@ def test_a_checkpoint_of_every_released_format_still_loads():
     assert loaded["state_dict"]["model.layers.0.weight"].shape == (8, 4)
 
 
-SAVE_FOR_EVER = """
-import sys
+SAVE_UNTIL_KILLED = """
+import os, sys
+from itertools import count
 from pathlib import Path
 from hmmtts.build import checkpoint
 from tests.training.test_checkpoint import content
-step = 1
-while True:
-    checkpoint.save(content(step, 500_000), Path(sys.argv[1]))
-    step += 1
+for _ in sys.stdin:  # a line for each
+    saver = os.fork()
+    if not saver:
+        for step in count(1):
+            checkpoint.save(content(step, 500_000), Path(sys.argv[1]))
+    print(saver, flush=True)
+    print(os.waitpid(saver, 0)[1], flush=True)
 """
 
 
 @pytest.mark.process
 def test_a_hundred_kills_while_saving_tear_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """With the folder for temporary files on another disk, where there is one: what is staged there tears."""
+    """With the folder for temporary files on another disk, where there is one: what is staged there tears.
+
+    What is killed was forked by a process that has imported torch: an import for each kill would be minutes.
+    """
     if Path("/dev/shm").is_dir():
         monkeypatch.setenv("TMPDIR", "/dev/shm")
     path, draw = tmp_path / "last.ckpt", random.Random(0)
     checkpoint.save(content(0), path)
-    caught = 0
-    for _ in range(100):
-        before = path.stat().st_ino
-        process = subprocess.Popen([sys.executable, "-c", SAVE_FOR_EVER, str(path)], cwd=ROOT)
-        while path.stat().st_ino == before:  # it has begun
-            time.sleep(0.005)
-        time.sleep(draw.uniform(0, 0.05))
-        process.kill()
-        process.wait()
-        weights = checkpoint.load(path)["state_dict"]["w"]
-        assert (weights == weights[0]).all()
-        leftovers = list(tmp_path.glob(".tmp-*"))
-        caught += len(leftovers)
-        for leftover in leftovers:
-            leftover.unlink()
+    caught, seen = 0, set()
+    command = [sys.executable, "-c", SAVE_UNTIL_KILLED, str(path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, text=True, bufsize=1, **pipes) as parent:
+        try:
+            for _ in range(100):
+                before = path.stat().st_ino
+                parent.stdin.write("\n")
+                saver = int(parent.stdout.readline())
+                until = time.monotonic() + 60
+                while path.stat().st_ino == before:  # it has not begun
+                    assert time.monotonic() < until
+                    time.sleep(0.001)
+                time.sleep(draw.uniform(0, 0.05))
+                os.kill(saver, signal.SIGKILL)
+                assert int(parent.stdout.readline()) == signal.SIGKILL
+                weights = checkpoint.load(path)["state_dict"]["w"]
+                assert (weights == weights[0]).all()
+                seen.add(float(weights[0]))
+                leftovers = list(tmp_path.glob(".tmp-*"))
+                caught += len(leftovers)
+                for leftover in leftovers:
+                    leftover.unlink()
+        finally:
+            parent.kill()
     assert caught > 0, "no kill came while a file was being written: the test proves nothing"
+    assert len(seen) > 1, "every kill came at the same file"
 
 
 @pytest.mark.parametrize(
