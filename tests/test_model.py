@@ -47,20 +47,23 @@ def test_nll_is_in_nats_per_acoustic_frame():
     assert model.losses(batch)["nll"].item() == pytest.approx(float(expected), abs=1e-4)
 
 
-def test_impossible_utterances_are_counted_and_change_nothing_else():
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
+def test_impossible_utterances_are_counted_and_change_nothing_else(half: bool):
     """R14: fewer frames than states, or a repeat; the losses and gradients are, bit for bit, those without it."""
     model = voice().eval()
     both = speech(symbols=(5, 6, 3), acoustic_frames=(40, 11, 24))
     assert model.possible(both).tolist() == [True, False, True]
     kept = both.take(torch.tensor([True, False, True]))
-    got, expected = model.losses(both), model.losses(kept)
-    assert float(got.pop("impossible")) == 1
-    assert float(expected.pop("impossible")) == 0
-    assert all(torch.equal(got[name], expected[name]) for name in got)
-    first, second = gradients(model, both), gradients(model, kept)
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    repeated = both._replace(names=["u0", "u1", ""], acoustic_frames=torch.tensor([40, 30, 24]))
-    assert float(model.losses(repeated)["impossible"]) == 0
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        got, expected = model.losses(both), model.losses(kept)
+        assert float(got.pop("impossible")) == 1
+        assert float(expected.pop("impossible")) == 0
+        assert all(torch.equal(got[name], expected[name]) for name in got)
+        first, second = gradients(model, both), gradients(model, kept)
+        assert all(torch.equal(first[name], second[name]) for name in first)
+        assert all(gradient.isfinite().all() for gradient in first.values())
+        repeated = both._replace(names=["u0", "u1", ""], acoustic_frames=torch.tensor([40, 30, 24]))
+        assert float(model.losses(repeated)["impossible"]) == 0
 
 
 def test_a_batch_without_any_possible_utterance_gives_zeros_to_every_parameter():
