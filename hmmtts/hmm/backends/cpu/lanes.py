@@ -116,6 +116,16 @@ def where(context, mask, a, b):
 
 
 @intrinsic
+def multiply_add(context, a, b, c):
+    """a b + c, rounded once."""
+
+    def generate(context, builder, signature, arguments):
+        return _call(builder, "fma", "", arguments[0].type, *arguments)
+
+    return c(a, b, c), generate
+
+
+@intrinsic
 def nearest(context, lanes):
     """The nearest whole numbers, ties to even."""
 

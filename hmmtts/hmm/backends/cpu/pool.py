@@ -12,19 +12,21 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-WORTH_A_THREAD = 50_000  # cells; below, handing work over costs more than it saves
+HANDING_OVER = 50_000  # cells that the caller does before another thread has begun; below, none is worth it
 
 
 def over_batch(kernel: Callable[[np.ndarray], None], cells: np.ndarray) -> None:
     """Call `kernel(utterances)` for shares of the batch, balanced by the cells of each utterance."""
     threads = torch.get_num_threads()
     if threads > 1:
-        threads = min(threads, len(cells), int(cells.sum()) // WORTH_A_THREAD)
+        threads = min(threads, len(cells), int(cells.sum()) // HANDING_OVER)
     if threads <= 1:
         kernel(np.arange(len(cells)))
         return
     shares: list[list[int]] = [[] for _ in range(threads)]
-    load = [0] * threads
+    load = [0] + [HANDING_OVER] * (
+        threads - 1
+    )  # so the caller is not the first to end, and need not be woken
     for utterance in np.argsort(-cells, kind="stable"):
         lightest = load.index(min(load))
         shares[lightest].append(int(utterance))
