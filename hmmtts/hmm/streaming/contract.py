@@ -5,6 +5,7 @@ float64: a stream has no length, so nothing may drift.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -25,19 +26,32 @@ class Shared(NamedTuple):
     top: float
 
 
-class Model(NamedTuple):
-    """A topology made ready for streams; arcs beyond the states that a stream has are -inf."""
-
+class _Model(NamedTuple):
     start: Float[Tensor, "b n"]
-    end: Float[
-        Tensor, "b n"
-    ]  # what ending in each state weighs: for a left-to-right model only the last state may
+    end: Float[Tensor, "b n"]  # of ending in each state: in a left-to-right model only the last state may
     arcs: LeftToRight | Shared
     states: Int[Tensor, "b"]
+
+
+class Model(_Model):
+    """A topology made ready for streams; arcs beyond the states that a stream has are -inf.
+
+    Its tensors are not to be changed: what is made of them once is kept, since a chunk leaves no time for it.
+    """
 
     @property
     def streams(self) -> int:
         return len(self.start)
+
+    @cached_property
+    def topology(self) -> LeftToRight | Dense:
+        arcs = self.arcs
+        return arcs if isinstance(arcs, LeftToRight) else Dense(self.start[0], arcs.transition)
+
+    @cached_property
+    def ready(self) -> dict[str, Any]:
+        """What backends have made of it, by their names."""
+        return {}
 
 
 class Filter(NamedTuple):

@@ -1,5 +1,6 @@
 """Chunk by chunk: checks, and the choice of who computes. b streams, c frames of a chunk, n states."""
 
+from functools import cache
 from importlib import import_module
 from typing import TypeVar
 
@@ -21,7 +22,6 @@ from hmmtts.hmm.streaming.contract import (
     Smoothed,
     Smoother,
 )
-from hmmtts.hmm.topology import Dense, LeftToRight
 
 Lagged = TypeVar("Lagged", Smoother, Decoder)
 FAST = {"cpu": "hmmtts.hmm.backends.cpu.streaming"}
@@ -111,7 +111,7 @@ def _lag(lag: int) -> int:
 
 
 def _like(posterior: Tensor, log_obs: Tensor) -> Tensor:
-    return posterior.to(log_obs.dtype if log_obs.dtype == torch.float64 else torch.float32)
+    return posterior if log_obs.dtype == torch.float64 else posterior.float()
 
 
 def _chunk(model: Model, over: Tensor, log_obs: Tensor, frames: Tensor | None, ended: Tensor | None) -> Chunk:
@@ -150,7 +150,9 @@ def _ending(ended: Tensor, over: Tensor) -> Bool[Tensor, "b"]:
 
 
 def _backend(model: Model, chunk: Chunk) -> Backend:
-    arcs = model.arcs
-    topology = arcs if isinstance(arcs, LeftToRight) else Dense(model.start[0], arcs.transition)
-    name = choose(Problem(chunk.log_obs, topology, chunk.frames, model.states)).name
+    return _load(choose(Problem(chunk.log_obs, model.topology, chunk.frames, model.states)).name)
+
+
+@cache
+def _load(name: str) -> Backend:
     return import_module(FAST[name]) if name in FAST else reference

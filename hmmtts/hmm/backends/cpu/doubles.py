@@ -1,6 +1,7 @@
 """Rows of float64, sixteen cells at a time (lanes.py): exponentials, products, the best way into each state.
 
-A row ends after `end` states, and nothing behind is touched. A matrix that rows are multiplied by is `aligned` first.
+A row ends after `end` states, and nothing behind is touched. Only `padded` rows have room for whole blocks: what is
+stored under a mask is read late again, so rows that one step hands to the next are such, and matrices too.
 """
 
 import numpy as np
@@ -16,8 +17,10 @@ from hmmtts.hmm.backends.cpu.lanes import (
     largest,
     load,
     load_until,
+    packed,
     smallest,
     spread,
+    store,
     store_until,
     to_bits,
     total,
@@ -25,6 +28,7 @@ from hmmtts.hmm.backends.cpu.lanes import (
 )
 
 NONE = -np.inf
+BLOCKS = 2 * WIDTH  # padded rows are made of such pairs
 LOWEST = -708.0  # below, exp is no ordinary number any more
 LOG2_E = 1.4426950408889634
 LN_2_HIGH = (
@@ -55,25 +59,17 @@ def _short(context, lanes):
     return Lanes(types.int16)(lanes), generate
 
 
-def _reduction(name: str):
-    """Of all lanes one, by the name of LLVM's function."""
+@intrinsic
+def _top(context, lanes):
+    """The largest lane."""
 
-    @intrinsic
-    def operation(context, lanes):
-        def generate(context, builder, signature, arguments):
-            vector = arguments[0].type
-            signature = ir.FunctionType(vector.element, [vector])
-            function = cgutils.get_or_insert_function(
-                builder.module, signature, f"llvm.vector.reduce.{name}.v{WIDTH}f64"
-            )
-            return builder.call(function, arguments)
+    def generate(context, builder, signature, arguments):
+        vector = arguments[0].type
+        signature = ir.FunctionType(vector.element, [vector])
+        name = f"llvm.vector.reduce.fmax.v{WIDTH}f64"
+        return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), arguments)
 
-        return lanes.dtype(lanes), generate
-
-    return operation
-
-
-_top, _bottom = _reduction("fmax"), _reduction("fmin")
+    return lanes.dtype(lanes), generate
 
 
 @inner
@@ -115,14 +111,6 @@ def most(x, end):
     for n in range(0, end, WIDTH):
         top = largest(top, load_until(x, n, end, NONE))
     return _top(top)
-
-
-@inner
-def least(x, end):
-    bottom = spread(np.inf)
-    for n in range(0, end, WIDTH):
-        bottom = smallest(bottom, load_until(x, n, end, np.inf))
-    return _bottom(bottom)
 
 
 @row
@@ -176,34 +164,59 @@ def scale(x, factor, end):
 
 
 @njit
-def aligned(matrix):
-    """A copy whose rows begin where a vector may be loaded at once, and end in zeros with a pair of whole blocks."""
-    rows, columns = matrix.shape
-    width = (columns + 2 * WIDTH - 1) // (2 * WIDTH) * (2 * WIDTH)
-    memory = np.zeros(rows * width + WIDTH)
+def rows(count, end):
+    """Padded rows of zeros, which begin where a vector may be loaded at once and end with a pair of blocks."""
+    width = (end + BLOCKS - 1) // BLOCKS * BLOCKS
+    memory = np.zeros(count * width + WIDTH)
     ahead = (-(memory.ctypes.data // memory.itemsize)) % WIDTH
-    copy = memory[ahead : ahead + rows * width].reshape(rows, width)
-    copy[:, :columns] = matrix
+    return memory[ahead : ahead + count * width].reshape(count, width)
+
+
+@njit
+def padded(matrix):
+    copy = rows(*matrix.shape)
+    copy[:, : matrix.shape[1]] = matrix
     return copy
 
 
 @inner
+def multiply_padded(x, y, out, end):
+    """`y` need not be padded."""
+    for n in range(0, end, WIDTH):
+        store(out, n, load(x, n) * load_until(y, n, end, 0.0))
+
+
+@inner
+def none_below(x, least, end):
+    below = spread(np.inf)
+    for n in range(0, end, WIDTH):
+        below = smallest(below, load_until(x, n, end, np.inf))
+    return packed(below < least) == 0
+
+
+@inner
+def some_above(x, most, end):
+    above = spread(NONE)
+    for n in range(0, end, WIDTH):
+        above = largest(above, load_until(x, n, end, NONE))
+    return packed(above > most) != 0
+
+
+@inner
 def product(factors, weights, sums, end):
-    """sums(j) = sum_i factors(i) weights(i, j), the weights aligned. Four sums at a time: one alone would wait for itself."""
-    for j in range(0, end, 2 * WIDTH):
+    """sums(j) = sum_i factors(i) weights(i, j); padded. Four sums at a time: one alone would wait for itself."""
+    for j in range(0, end, BLOCKS):
         k = j + WIDTH
         a, b, c, d = spread(0.0), spread(0.0), spread(0.0), spread(0.0)
-        for i in range(0, end - 1, 2):
-            even, odd = factors[i], factors[i + 1]
-            a, b = a + load(weights[i], j) * even, b + load(weights[i], k) * even
-            c, d = c + load(weights[i + 1], j) * odd, d + load(weights[i + 1], k) * odd
+        for pair in range(end // 2):
+            even, odd = 2 * pair, 2 * pair + 1
+            a, b = a + load(weights[even], j) * factors[even], b + load(weights[even], k) * factors[even]
+            c, d = c + load(weights[odd], j) * factors[odd], d + load(weights[odd], k) * factors[odd]
         if end % 2:
-            a, b = (
-                a + load(weights[end - 1], j) * factors[end - 1],
-                b + load(weights[end - 1], k) * factors[end - 1],
-            )
-        store_until(sums, j, end, a + c)
-        store_until(sums, k, end, b + d)
+            last = end - 1
+            a, b = a + load(weights[last], j) * factors[last], b + load(weights[last], k) * factors[last]
+        store(sums, j, a + c)
+        store(sums, k, b + d)
 
 
 @inner

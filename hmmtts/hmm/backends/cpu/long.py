@@ -57,7 +57,7 @@ def forward(start, end, dense, scores, weights, top, stay, move, skip, x, heard,
     """alphas[0]: the frame before the piece, `heard` frames into the utterance. Fills the rest; returns log weight taken out, -1
     and the first bad frame otherwise."""
     S = x.shape[1]
-    arcs, space = (scores, doubles.aligned(weights), top, stay, move, skip), np.empty((2, S))
+    arcs, space = (scores, doubles.padded(weights), top, stay, move, skip), doubles.rows(2, S)
     log_z = 0.0
     for t in range(x.shape[0]):
         if not rows.finite(x[t], S):
@@ -77,8 +77,8 @@ def backward(
     `first`: the utterance begins here, and nothing comes before.
     """
     S = x.shape[1]
-    arcs, space = (scores, weights, top, stay, move, skip), np.empty((2, S))
-    back_arcs = scores.T, doubles.aligned(weights.T), top, stay, move, skip
+    arcs, space = (scores, weights, top, stay, move, skip), doubles.rows(2, S)
+    back_arcs = scores.T, doubles.padded(weights.T), top, stay, move, skip
     worth, after = np.empty(S), np.empty(S)
     for t in range(x.shape[0] - 1, -1, -1):
         recursion.share(alphas[t + 1], beta, posterior[t], S)

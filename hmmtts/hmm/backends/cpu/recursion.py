@@ -2,7 +2,7 @@
 
 A dense step exponentiates the row once and multiplies; a sum that comes out so small that underflow may have taken
 part of it is done again in logarithms, cell by cell. Nothing depends on the frames before or after, so that results are
-the same bits wherever a chunk ends. n states; the weights of dense arcs come `aligned` (doubles.py).
+the same bits wherever a chunk ends. n states; the weights of dense arcs come `padded` (doubles.py).
 """
 
 import numpy as np
@@ -104,14 +104,12 @@ def exponentiate(x, out, S):
 
 @inner
 def backward_linear(beta, likelihood, weights, space, S):
-    """`backward` of a dense model without logarithms, the largest of beta 1; False where underflow may be felt."""
-    doubles.multiply(beta, likelihood, space[0], S)
+    """`backward` of a dense model without logarithms, in padded rows; False where underflow may be felt."""
+    doubles.multiply_padded(beta, likelihood, space[0], S)
     doubles.product(space[0], weights, beta, S)
-    most, least = doubles.most(beta, S), doubles.least(beta, S)
-    if not (most > 1e-100 and least > 1e-150 * most):
-        return False
-    doubles.scale(beta, 1.0 / most, S)
-    return True
+    if not doubles.some_above(beta, 1e-50, S):
+        doubles.scale(beta, 1.0 / max(doubles.most(beta, S), 1e-100), S)
+    return doubles.none_below(beta, 1e-200, S)
 
 
 @inner

@@ -39,7 +39,8 @@ class Laws(NamedTuple):
     states: Array  # [b]
     dense: bool
     scores: Array  # [n n]
-    weights: Array
+    weights: Array  # padded, as is `back`, their transpose
+    back: Array
     top: float
     stay: Array  # [b n]
     move: Array
@@ -55,6 +56,13 @@ class Sound(NamedTuple):
     heard: Array
 
 
+class Level(NamedTuple):
+    """What a filter knows; a kernel takes it on in place."""
+
+    log_alpha: Array  # [b n]
+    log_z: Array  # [b]
+
+
 class Rows(NamedTuple):
     """What a smoother holds."""
 
@@ -62,6 +70,17 @@ class Rows(NamedTuple):
     log_alpha: Array  # [b h n]
     log_obs: Array
     likelihood: Array
+
+
+class Paths(NamedTuple):
+    """What a decoder knows; a kernel takes it on in place."""
+
+    log_delta: Array  # [b n]
+    score: Array  # [b]
+    forced: Array
+    held: Array
+    before: Array  # [b h n]
+    oldest: Array  # [b n]
 
 
 def filter(model: Model, state: Filter, chunk: Chunk) -> tuple[Filter, Filtered]:
@@ -98,77 +117,85 @@ def compile_all() -> None:
 
 
 def _filter(model: Model, state: Filter, chunk: Chunk) -> tuple[Filter, Filtered]:
-    heard, posterior = _heard(state, chunk), torch.zeros_like(chunk.log_obs)
-    _over_streams(
-        _filter_kernel, 1, model, state.frames, chunk,
-        (heard.log_alpha.numpy(), heard.log_likelihood.numpy(), posterior.numpy()),
-    )  # fmt: skip
-    return heard, Filtered(posterior, heard.log_likelihood)
+    sound, level = _sound(chunk, state.frames), _level(state)
+    posterior = np.zeros_like(sound.log_obs)
+    _over_streams(_filter_kernel, 1, model, chunk, sound, (level, posterior))
+    after = _heard(state, sound, level)
+    return after, Filtered(torch.from_numpy(posterior), after.log_likelihood)
 
 
 def _smooth(model: Model, state: Smoother, chunk: Chunk) -> tuple[Smoother, Smoothed]:
-    heard, lag, n = _heard(state.filter, chunk), state.lag, model.start.shape[1]
+    sound, level, lag = _sound(chunk, state.filter.frames), _level(state.filter), state.lag
     old = Rows(state.held.numpy(), _array(state.log_alpha), _array(state.log_obs), _array(state.likelihood))
-    there = old.held + chunk.frames.numpy()
-    kept = np.where(heard.ended.numpy(), 0, np.minimum(there, lag))
+    there = old.held + sound.frames
+    kept = np.minimum(there, lag)
+    kept[sound.ending] = 0
     emitted = there - kept
-    new = Rows(kept, *(np.empty((len(kept), int(kept.max()), n)) for _ in range(3)))
-    given = np.zeros((len(kept), int(emitted.max()), n))
-    _over_streams(
-        _smooth_kernel, 1 + lag, model, state.filter.frames, chunk,
-        (heard.log_alpha.numpy(), heard.log_likelihood.numpy(), lag, old, new, given),
-    )  # fmt: skip
-    first = state.filter.frames - state.held
+    b, _, n = sound.log_obs.shape
+    shape = b, int(kept.max()), n
+    new = Rows(kept, np.empty(shape), np.empty(shape), np.empty(shape))
+    given = np.zeros((b, int(emitted.max()), n))
+    _over_streams(_smooth_kernel, 1 + lag, model, chunk, sound, (level, lag, old, new, given))
+    after, first = _heard(state.filter, sound, level), sound.heard - old.held
     return (
-        Smoother(heard, lag, *map(torch.from_numpy, new)),
-        Smoothed(torch.from_numpy(given), first, torch.from_numpy(emitted), heard.log_likelihood),
+        Smoother(after, lag, *map(torch.from_numpy, new)),
+        Smoothed(*map(torch.from_numpy, (given, first, emitted)), after.log_likelihood),
     )
 
 
 def _decode(model: Model, state: Decoder, chunk: Chunk) -> tuple[Decoder, Decoded]:
-    b, n = model.start.shape
-    most = int((state.held.numpy() + chunk.frames.numpy()).max())
+    sound, lag, (b, n) = _sound(chunk, state.frames), state.lag, model.start.shape
+    held = state.held.numpy()
+    most, before = int((held + sound.frames).max()), _array(state.before)
+    new = Paths(
+        state.log_delta.numpy().copy(),
+        state.score.numpy().copy(),
+        state.forced.numpy().copy(),
+        held.copy(),
+        np.empty((b, min(most, lag), n), np.int16),
+        state.oldest.numpy().copy(),
+    )
     path, emitted = np.full((b, most), -1), np.empty(b, np.int64)
-    before = np.empty((b, min(most, state.lag), n), np.int16)
-    after = state._replace(
-        frames=state.frames + chunk.frames,
-        ended=state.ended | chunk.ending,
-        log_delta=state.log_delta.clone(),
-        score=state.score.clone(),
-        forced=state.forced.clone(),
-        held=state.held.clone(),
-        before=torch.from_numpy(before),
-        oldest=state.oldest.clone(),
+    _over_streams(_decode_kernel, 2, model, chunk, sound, (lag, before, new, path, emitted))
+    ended = state.ended.numpy() | sound.ending
+    after = Decoder(
+        *map(torch.from_numpy, (sound.heard + sound.frames, ended)), lag, *map(torch.from_numpy, new)
     )
-    _over_streams(
-        _decode_kernel, 2, model, state.frames, chunk,
-        (
-            state.lag, after.log_delta.numpy(), after.score.numpy(), after.forced.numpy(), after.held.numpy(),
-            _array(state.before), before, after.oldest.numpy(), path, emitted,
-        ),
-    )  # fmt: skip
-    first = state.frames - state.held
-    decided = torch.from_numpy(path[:, : int(emitted.max())])
-    return after, Decoded(decided, first, torch.from_numpy(emitted), after.score, after.forced)
+    decided = map(torch.from_numpy, (path[:, : int(emitted.max())], sound.heard - held, emitted))
+    return after, Decoded(*decided, after.score, after.forced)
 
 
-def _heard(state: Filter, chunk: Chunk) -> Filter:
-    return Filter(
-        state.frames + chunk.frames,
-        state.ended | chunk.ending,
-        state.log_alpha.clone(),
-        state.log_likelihood.clone(),
-    )
+def _sound(chunk: Chunk, heard: Tensor) -> Sound:
+    return Sound(_array(chunk.log_obs), chunk.frames.numpy(), chunk.ending.numpy(), heard.numpy())
+
+
+def _level(state: Filter) -> Level:
+    return Level(state.log_alpha.numpy().copy(), state.log_likelihood.numpy().copy())
+
+
+def _heard(state: Filter, sound: Sound, level: Level) -> Filter:
+    parts = sound.heard + sound.frames, state.ended.numpy() | sound.ending, *level
+    return Filter(*map(torch.from_numpy, parts))
 
 
 def _laws(model: Model) -> Laws:
+    if "cpu" not in model.ready:
+        model.ready["cpu"] = _made_ready(model)
+    return model.ready["cpu"]
+
+
+def _made_ready(model: Model) -> Laws:
     laws = _array(model.start), _array(model.end), model.states.numpy()
     if isinstance(model.arcs, LeftToRight):
         none = np.empty((0, 0))
-        return Laws(*laws, False, none, none, 0.0, *(_array(arc) for arc in model.arcs if arc is not None))
+        return Laws(
+            *laws, False, none, none, none, 0.0, *(_array(arc) for arc in model.arcs if arc is not None)
+        )
     none = np.empty((1, 0))
     scores, weights, top = model.arcs
-    return Laws(*laws, True, _array(scores), _array(weights), top, none, none, none)
+    room = (0, -len(weights) % doubles.BLOCKS)
+    forth, back = (_array(torch.nn.functional.pad(matrix, room)) for matrix in (weights, weights.mT))
+    return Laws(*laws, True, _array(scores), forth, back, top, none, none, none)
 
 
 def _array(x: Tensor) -> Array:
@@ -176,13 +203,12 @@ def _array(x: Tensor) -> Array:
 
 
 def _over_streams(
-    kernel: Any, work: int, model: Model, heard: Tensor, chunk: Chunk, rest: tuple[Any, ...]
+    kernel: Any, work: int, model: Model, chunk: Chunk, sound: Sound, rest: tuple[Any, ...]
 ) -> None:
     laws, status = _laws(model), np.zeros(model.streams, np.int64)
-    sound = Sound(_array(chunk.log_obs), chunk.frames.numpy(), chunk.ending.numpy(), heard.numpy())
     over_batch(lambda streams: kernel(streams, laws, sound, *rest, status), sound.frames * laws.states * work)
     if status.any():
-        check(model, heard, chunk)
+        check(model, torch.from_numpy(sound.heard), chunk)
 
 
 @njit  # not `inner`: arrays that are given out are counted
@@ -193,63 +219,63 @@ def _arcs(laws, b, scores, weights):
 
 
 @inner
-def _hear(laws, sound, b, t, arcs, space, row, now, log_z):
-    """The filter's next row, from `row` to `now`. False if a score is none."""
-    S, x = laws.states[b], sound.log_obs[b]
+def _hear(laws, sound, level, b, t, arcs, space, now):
+    """The filter's next row. False if a score is none."""
+    S, x, row = laws.states[b], sound.log_obs[b], level.log_alpha[b]
     if not rows.finite(x[t], S):
         return False
     begun = sound.heard[b] + t > 0
-    log_z[b] += recursion.advance(x, t, begun, laws.start[b], arcs, laws.dense, space, row, now, S)
+    level.log_z[b] += recursion.advance(x, t, begun, laws.start[b], arcs, laws.dense, space, row, now, S)
     doubles.copy(now, row)
     return True
 
 
 @inner
-def _end(laws, b, row, space, log_z):
-    doubles.add(row, laws.end[b], space[1], laws.states[b])
-    log_z[b] += recursion.normalise(space[1], space, laws.states[b])
+def _end(laws, level, b, space):
+    doubles.add(level.log_alpha[b], laws.end[b], space[1], laws.states[b])
+    level.log_z[b] += recursion.normalise(space[1], space, laws.states[b])
 
 
 @kernel
-def _filter_kernel(streams, laws, sound, log_alpha, log_z, posterior, status):
-    width = log_alpha.shape[1]
-    space, now, weights = np.empty((2, width)), np.empty(width), doubles.aligned(laws.weights)
+def _filter_kernel(streams, laws, sound, level, posterior, status):
+    width = posterior.shape[2]
+    space, now = doubles.rows(2, width), np.empty(width)
     for b in streams:
-        arcs = _arcs(laws, b, laws.scores, weights)
+        arcs = _arcs(laws, b, laws.scores, laws.weights)
         for t in range(sound.frames[b]):
-            if not _hear(laws, sound, b, t, arcs, space, log_alpha[b], now, log_z):
+            if not _hear(laws, sound, level, b, t, arcs, space, now):
                 status[b] = 1
                 break
             doubles.exponentiate(now, 0.0, posterior[b, t], laws.states[b])
         if sound.ending[b]:
-            _end(laws, b, log_alpha[b], space, log_z)
+            _end(laws, level, b, space)
 
 
 @kernel
-def _smooth_kernel(streams, laws, sound, log_alpha, log_z, lag, old, new, given, status):
-    width, longest = log_alpha.shape[1], 0
+def _smooth_kernel(streams, laws, sound, level, lag, old, new, given, status):
+    width, longest = given.shape[2], 0
     for b in streams:
         longest = max(longest, old.held[b] + sound.frames[b])
-    alphas, emissions, likely = np.empty((3, longest, width))
-    space, beta, worth = np.empty((2, width)), np.empty(width), np.empty(width)
-    weights, back_weights = doubles.aligned(laws.weights), doubles.aligned(laws.weights.T)
+    shape = longest, width
+    alphas, emissions, likely = np.empty(shape), np.empty(shape), np.empty(shape)
+    space, beta = doubles.rows(2, width), doubles.rows(1, width)[0]
+    log_beta, worth = np.empty(width), np.empty(width)
     for b in streams:
         S = laws.states[b]
-        arcs = _arcs(laws, b, laws.scores, weights)
-        back_arcs = _arcs(laws, b, laws.scores.T, back_weights)
+        arcs = _arcs(laws, b, laws.scores, laws.weights)
+        back_arcs = _arcs(laws, b, laws.scores.T, laws.back)
         h, first = old.held[b], 0  # held rows: first to h
-        for r in range(h):
-            doubles.copy(old.log_alpha[b, r], alphas[r])
-            doubles.copy(old.log_obs[b, r], emissions[r])
-            doubles.copy(old.likelihood[b, r], likely[r])
+        _copy(old.log_alpha[b], 0, h, alphas)
+        _copy(old.log_obs[b], 0, h, emissions)
+        _copy(old.likelihood[b], 0, h, likely)
         for t in range(sound.frames[b] + 1):
             while h - first > lag:
                 held = alphas[first:h], emissions[first:h], likely[first:h]
-                _look_back(held, back_arcs, laws.dense, space, beta, worth, given[b, first], S)
+                _look_back(held, back_arcs, laws.dense, space, beta, log_beta, worth, given[b, first], S)
                 first += 1
             if t == sound.frames[b]:
                 break
-            if not _hear(laws, sound, b, t, arcs, space, log_alpha[b], alphas[h], log_z):
+            if not _hear(laws, sound, level, b, t, arcs, space, alphas[h]):
                 status[b] = 1
                 break
             doubles.copy(sound.log_obs[b, t], emissions[h])
@@ -258,19 +284,19 @@ def _smooth_kernel(streams, laws, sound, log_alpha, log_z, lag, old, new, given,
         if status[b] != 0:
             continue
         if sound.ending[b]:
-            _end(laws, b, log_alpha[b], space, log_z)
-            doubles.copy(laws.end[b], beta)
+            _end(laws, level, b, space)
+            doubles.copy(laws.end[b], log_beta)
             for r in range(h - 1, first - 1, -1):
-                recursion.share(alphas[r], beta, given[b, r], S)
-                recursion.back(emissions[r], beta, worth, back_arcs, laws.dense, space, S)
+                recursion.share(alphas[r], log_beta, given[b, r], S)
+                recursion.back(emissions[r], log_beta, worth, back_arcs, laws.dense, space, S)
             first = h
-        _keep(alphas[first:h], new.log_alpha[b])
-        _keep(emissions[first:h], new.log_obs[b])
-        _keep(likely[first:h], new.likelihood[b])
+        _copy(alphas, first, h, new.log_alpha[b])
+        _copy(emissions, first, h, new.log_obs[b])
+        _copy(likely, first, h, new.likelihood[b])
 
 
 @inner
-def _look_back(held, arcs, dense, space, beta, worth, given, S):
+def _look_back(held, arcs, dense, space, beta, log_beta, worth, given, S):
     """The posterior of the oldest row that is held: in plain numbers, or where they might underflow in logarithms."""
     alphas, emissions, likely = held
     fits = dense
@@ -278,39 +304,38 @@ def _look_back(held, arcs, dense, space, beta, worth, given, S):
     for r in range(len(likely) - 1, 0, -1):
         fits = fits and recursion.backward_linear(beta, likely[r], arcs[1], space, S)
     if not (fits and recursion.share_linear(alphas[0], beta, given, S)):
-        beta[:] = 0.0
+        log_beta[:] = 0.0
         for r in range(len(emissions) - 1, 0, -1):
-            recursion.back(emissions[r], beta, worth, arcs, dense, space, S)
-        recursion.share(alphas[0], beta, given, S)
+            recursion.back(emissions[r], log_beta, worth, arcs, dense, space, S)
+        recursion.share(alphas[0], log_beta, given, S)
 
 
-@inner
-def _keep(held, kept):
-    for r in range(len(held)):
-        doubles.copy(held[r], kept[r])
-    for r in range(len(held), len(kept)):
-        kept[r, :] = 0
+@njit
+def _copy(held, first, last, kept):
+    """The held rows, and zeros behind; at once, since row by row takes several times as long."""
+    width = held.shape[1]
+    cells, room = held.reshape(-1)[first * width : last * width], kept.reshape(-1)
+    doubles.copy(cells, room[: len(cells)])
+    room[len(cells) :] = 0
 
 
 @kernel
-def _decode_kernel(
-    streams, laws, sound, lag, log_delta, score, forced, held, old_before, new_before, oldest, path, emitted, status
-):  # fmt: skip
-    width, longest = log_delta.shape[1], path.shape[1]
+def _decode_kernel(streams, laws, sound, lag, old_before, new, path, emitted, status):
+    width, longest = new.log_delta.shape[1], path.shape[1]
     before, best, root = np.empty((longest, width), np.int16), np.empty(width), np.zeros(width, np.int16)
     marks = np.zeros((2, width), np.bool_)
     for b in streams:
         S, arcs = laws.states[b], _arcs(laws, b, laws.scores, laws.weights)
-        delta, ancestor, first, last = log_delta[b], oldest[b], 0, held[b]  # held rows: first to last
-        for r in range(last):
-            doubles.copy(old_before[b, r], before[r])
+        delta, ancestor = new.log_delta[b], new.oldest[b]
+        first, last = 0, new.held[b]  # held rows: first to last
+        _copy(old_before[b], 0, last, before)
         for t in range(sound.frames[b] + 1):
             while last > first:
                 if not _agree(delta, ancestor, S):
                     if last - first <= lag:
                         break
                     _drop_others(delta, ancestor, S)
-                    forced[b] += 1
+                    new.forced[b] += 1
                 first = _commit(delta, before, first, last, marks, path[b], S)
                 _restart(ancestor, root, before, first, last, S)
             if t == sound.frames[b]:
@@ -325,7 +350,7 @@ def _decode_kernel(
                 doubles.copy(laws.start[b], best)
             doubles.add(best, x, best, S)
             largest = doubles.most(best, S)
-            score[b] += largest
+            new.score[b] += largest
             delta[:] = NONE
             if largest > NONE:
                 doubles.add_number(best, -largest, delta, S)
@@ -338,12 +363,12 @@ def _decode_kernel(
         if sound.ending[b]:
             doubles.add(delta, laws.end[b], best, S)
             n = recursion.best_of(best, S)
-            score[b] += best[n]
+            new.score[b] += best[n]
             if best[n] > NONE:
                 _trace(before, first, last, n, path[b])
             first = last
-        emitted[b], held[b] = first, last - first
-        _keep(before[first:last], new_before[b])
+        emitted[b], new.held[b] = first, last - first
+        _copy(before, first, last, new.before[b])
 
 
 @inner
