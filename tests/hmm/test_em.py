@@ -1,7 +1,6 @@
 """Baum-Welch: statistics against enumeration of every path and component, steps that never lose, parts that add up."""
 
 import itertools
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +8,7 @@ import torch
 from hmmtts.hmm import Dense, LeftToRight, em, start
 from hmmtts.hmm.covariance import Diagonal, Full, Tied
 from hmmtts.hmm.em import Model, Observed
+from hmmtts.nn import MixtureHMM
 from tests.hmm.mixtures import KINDS, matrices, mixture
 
 FLOOR = 1e-3
@@ -213,36 +213,67 @@ def test_an_utterance_that_cannot_be_made_is_an_error():
         em.fit(Model(arcs, mixture(Diagonal, 2, 1, 3)), [], 2, 0, FLOOR)
 
 
+def shares(data: Observed) -> list[Observed]:
+    """Of two processes, unequal."""
+    return [Observed(data.x[:2], data.frames[:2]), Observed(data.x[2:], data.frames[2:])]
+
+
 def rank_main(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
     )
-    data = observed(b=7)
-    own = Observed(data.x[:2], data.frames[:2]) if rank == 0 else Observed(data.x[2:], data.frames[2:])
+    own = shares(observed(b=7))[rank]
     fits = [
         em.fit(Model(chain("dense", 3), mixture(Full, 3, 2, 3)), [own], 5, -1.0, FLOOR, em.over_processes),
         em.fit_stepwise(
             Model(chain("dense", 3), mixture(Full, 3, 2, 3)), [own], 3, 0.7, FLOOR, None, em.over_processes
         ),
     ]
-    torch.save(
-        [(f.log_likelihoods, [*f.model.arcs[:2], *f.model.mixture[:2], *f.model.mixture[2]]) for f in fits],
-        f"{folder}/{rank}",
-    )
+    found = [
+        (f.log_likelihoods, [*f.model.arcs[:2], *f.model.mixture[:2], *f.model.mixture[2]]) for f in fits
+    ]
+    made = MixtureHMM(3, 3, 2, "full").double()
+    generator = torch.Generator().manual_seed(rank)
+    history = made.fit(*own, 5, -1.0, generator=generator, distributed=True)
+    torch.save([*found, (history, list(made.parameters()))], f"{folder}/{rank}")
     torch.distributed.destroy_process_group()
 
 
+@pytest.fixture(scope="module")
+def of_ranks(tmp_path_factory):
+    """What two processes found, fit by fit."""
+    folder = tmp_path_factory.mktemp("ranks")
+    torch.multiprocessing.spawn(rank_main, (str(folder),), nprocs=2)
+    return list(zip(*(torch.load(folder / str(rank), weights_only=True) for rank in range(2)), strict=True))
+
+
+def assert_one_model(of_both, log_likelihoods: list[float], parameters: list[torch.Tensor]) -> None:
+    """The two have the same to the last bit, and that of one process to rounding."""
+    a, b = of_both
+    assert a[0] == b[0]
+    assert a[0] == pytest.approx(log_likelihoods, abs=1e-10)
+    for value, x, y in zip(parameters, a[1], b[1], strict=True):
+        assert torch.equal(x, y)
+        torch.testing.assert_close(x, value, atol=1e-8, rtol=1e-8)
+
+
 @pytest.mark.process
-def test_two_processes_come_to_the_model_of_one(tmp_path: Path):
-    torch.multiprocessing.spawn(rank_main, (str(tmp_path),), nprocs=2)
+def test_two_processes_come_to_the_model_of_one(of_ranks):
     data, model = observed(b=7), Model(chain("dense", 3), mixture(Full, 3, 2, 3))
     alone = [em.fit(model, [data], 5, -1.0, FLOOR), em.fit_stepwise(model, [data], 3, 0.7, FLOOR)]
-    first, second = (torch.load(tmp_path / str(rank), weights_only=True) for rank in range(2))
-    for one, a, b in zip(alone, first, second, strict=True):
-        assert a[0] == b[0]
-        assert a[0] == pytest.approx(one.log_likelihoods, abs=1e-10)
-        expected = [*one.model.arcs[:2], *one.model.mixture[:2], *one.model.mixture[2]]
-        for value, x, y in zip(expected, a[1], b[1], strict=True):
-            assert torch.equal(x, y)
-            torch.testing.assert_close(x, value, atol=1e-8, rtol=1e-8)
+    for one, of_both in zip(alone, of_ranks[:2], strict=True):
+        fitted = one.model
+        assert_one_model(
+            of_both, one.log_likelihoods, [*fitted.arcs[:2], *fitted.mixture[:2], *fitted.mixture[2]]
+        )
+
+
+@pytest.mark.process
+def test_a_layer_of_two_processes_is_that_of_one(of_ranks):
+    """It begins where k-means of the first process's utterances begins, and learns from those of both."""
+    data = observed(b=7)
+    alone = MixtureHMM(3, 3, 2, "full").double()
+    assert alone.fit(*shares(data)[0], 0, generator=torch.Generator().manual_seed(0)) == []
+    history = alone.fit(*data, 5, -1.0, begin="here")
+    assert_one_model(of_ranks[2], history, [parameter.detach() for parameter in alone.parameters()])
