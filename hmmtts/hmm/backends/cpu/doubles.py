@@ -17,6 +17,7 @@ from hmmtts.hmm.backends.cpu.lanes import (
     largest,
     load,
     load_until,
+    lower,
     packed,
     smallest,
     spread,
@@ -31,6 +32,7 @@ NONE = -np.inf
 BLOCKS = 2 * WIDTH  # padded rows are made of such pairs
 LOWEST = -708.0  # below, exp is no ordinary number any more
 LOG2_E = 1.4426950408889634
+SQRT_2, LN_2 = 1.4142135623730951, 0.6931471805599453
 LN_2_HIGH = (
     6.93145751953125e-1  # ln 2 in two parts, the first with few digits, so that n * LN_2_HIGH is exact
 )
@@ -47,6 +49,14 @@ def _from_bits(context, lanes):
         return builder.bitcast(arguments[0], ir.VectorType(ir.DoubleType(), WIDTH))
 
     return Lanes(types.float64)(lanes), generate
+
+
+@intrinsic
+def _quotient(context, a, b):
+    def generate(context, builder, signature, arguments):
+        return builder.fdiv(*arguments)
+
+    return a(a, b), generate
 
 
 @intrinsic
@@ -92,6 +102,32 @@ def exp(x):
     p = p * r + 1 / 2
     p = p * r * r + r + 1.0
     return where(x < LOWEST, spread(0.0), p * _from_bits((to_bits(rounded) << 52) + ONE))
+
+
+@inner
+def log_one_and(e):
+    """log(1 + e) for e from 0 to 1: 2 artanh(s), in s = f / (2 + f) for 1 + f = 1 + e, or half of it and log 2 more."""
+    halved = e > SQRT_2 - 1
+    f = where(halved, e * 0.5 - 0.5, e)
+    s = _quotient(f, f + 2.0)
+    z = s * s
+    p = z * (2 / 21) + 2 / 19
+    p = p * z + 2 / 17
+    p = p * z + 2 / 15
+    p = p * z + 2 / 13
+    p = p * z + 2 / 11
+    p = p * z + 2 / 9
+    p = p * z + 2 / 7
+    p = p * z + 2 / 5
+    p = p * z + 2 / 3
+    return p * z * s + s * 2.0 + where(halved, spread(LN_2), spread(0.0))
+
+
+@inner
+def log_sum(a, b):
+    """log(exp(a) + exp(b)), where either may be -inf."""
+    top = largest(a, b)
+    return top + log_one_and(exp(smallest(a, b) - largest(top, spread(-1e300))))
 
 
 @inner
@@ -230,3 +266,27 @@ def best_way(scores, arcs, best, pointer, end):
             top, first = where(better, value, top), where(better, spread(float(i)), first)
         store_until(best, j, end, top)
         store_until(pointer, j, end, _short(first))
+
+
+@inner
+def arrive(x, stay, move, skip, out, end):
+    """out(n) = log sum of what comes to n from itself, from n - 1 and from n - 2."""
+    moved_before, skipped_before = spread(NONE), spread(NONE)
+    for n in range(0, end, WIDTH):
+        here = load_until(x, n, end, NONE)
+        moved, skipped = here + load_until(move, n, end, NONE), here + load_until(skip, n, end, NONE)
+        arrived = log_sum(here + load_until(stay, n, end, NONE), lower(moved_before, moved, 1))
+        store_until(out, n, end, log_sum(arrived, lower(skipped_before, skipped, 2)))
+        moved_before, skipped_before = moved, skipped
+
+
+@inner
+def leave(x, stay, move, skip, out, end):
+    """out(n) = log sum of what goes from n to itself, to n + 1 and to n + 2."""
+    for n in range(0, end, WIDTH):
+        left = log_sum(
+            load_until(x, n, end, NONE) + load_until(stay, n, end, NONE),
+            load_until(x, n + 1, end, NONE) + load_until(move, n, end, NONE),
+        )
+        left = log_sum(left, load_until(x, n + 2, end, NONE) + load_until(skip, n, end, NONE))
+        store_until(out, n, end, left)

@@ -25,12 +25,6 @@ def best_of(x, S):
 
 
 @inner
-def log_add(a, b):
-    top, low = max(a, b), min(a, b)
-    return top if low == NONE else top + np.log1p(np.exp(low - top))
-
-
-@inner
 def _through(x, scores, weights, top, linear, sums, out, S):
     """out(j) = log sum_i exp(x(i) + scores(i, j))"""
     largest = doubles.most(x, S)
@@ -66,14 +60,7 @@ def forward(x, arcs, dense, space, out, S):
     if dense:
         _through(x, scores, weights, top, space[0], space[1], out, S)
         return
-    out[:] = NONE
-    for n in range(S):
-        arrived = x[n] + stay[n]
-        if n >= 1:
-            arrived = log_add(arrived, x[n - 1] + move[n - 1])
-        if n >= 2:
-            arrived = log_add(arrived, x[n - 2] + skip[n - 2])
-        out[n] = arrived
+    doubles.arrive(x, stay, move, skip, out, S)
 
 
 @inner
@@ -83,14 +70,7 @@ def backward(x, arcs, dense, space, out, S):
     if dense:
         _through(x, scores, weights, top, space[0], space[1], out, S)
         return
-    out[:] = NONE
-    for n in range(S):
-        left = x[n] + stay[n]
-        if n + 1 < S:
-            left = log_add(left, x[n + 1] + move[n])
-        if n + 2 < S:
-            left = log_add(left, x[n + 2] + skip[n])
-        out[n] = left
+    doubles.leave(x, stay, move, skip, out, S)
 
 
 @inner
