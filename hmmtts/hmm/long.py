@@ -200,12 +200,12 @@ class _Long:
 
 def _laws(topology: LeftToRight | Dense) -> kernels.Laws:
     model = prepare(topology, 1)
-    start, end, none, empty = _row(model.start), _row(model.end), np.empty(0), np.empty((0, 0))
+    start, end = _row(model.start), _row(model.end)
     if isinstance(model.arcs, LeftToRight):
-        stay, move, skip = (none if arc is None else _row(arc) for arc in model.arcs)
-        return kernels.Laws(start, end, False, empty, empty, 0.0, stay, move, skip)
+        steps = np.stack([_row(arc) for arc in model.arcs if arc is not None])
+        return kernels.Laws(start, end, False, steps, np.empty((0, 0)), 0.0)
     scores, weights, top = model.arcs
-    return kernels.Laws(start, end, True, scores.cpu().numpy(), weights.cpu().numpy(), top, none, none, none)
+    return kernels.Laws(start, end, True, scores.cpu().numpy(), weights.cpu().numpy(), top)
 
 
 def _row(rows: Float[Tensor, "1 n"]) -> np.ndarray:

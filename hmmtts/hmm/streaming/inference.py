@@ -122,7 +122,7 @@ def _chunk(model: Model, over: Tensor, log_obs: Tensor, frames: Tensor | None, e
         )
     return Chunk(
         log_obs.detach().to(model.start.device, torch.float64).contiguous(),
-        torch.where(over, 0, log_obs.shape[1]) if frames is None else _frames(frames, over, log_obs.shape[1]),
+        ~over * log_obs.shape[1] if frames is None else _frames(frames, over, log_obs.shape[1]),
         torch.zeros_like(over) if ended is None else _ending(ended, over),
     )
 

@@ -13,17 +13,14 @@ Row = np.ndarray
 
 
 class Laws(NamedTuple):
-    """A model of one stream as arrays; of the two kinds of arcs one is empty."""
+    """A model of one stream as arrays."""
 
     start: Row
     end: Row
     dense: bool
-    scores: np.ndarray  # [n n]
-    weights: np.ndarray
+    scores: np.ndarray  # [n n], or [3 n]: stay, move, skip
+    weights: np.ndarray  # [n n] of a dense model
     top: float
-    stay: Row
-    move: Row
-    skip: Row
 
 
 class Counts(NamedTuple):
@@ -41,10 +38,10 @@ def make_ready() -> None:
 
 
 def compile_all() -> None:
-    x, square, none, empty = np.zeros((2, 2)), np.zeros((2, 2)), np.empty(0), np.empty((0, 0))
+    x, square = np.zeros((2, 2)), np.zeros((2, 2))
     for laws in (
-        Laws(np.zeros(2), np.zeros(2), True, square, square + 1, 0.0, none, none, none),
-        Laws(np.zeros(2), np.zeros(2), False, empty, empty, 0.0, *np.zeros((3, 2))),
+        Laws(np.zeros(2), np.zeros(2), True, square, square + 1, 0.0),
+        Laws(np.zeros(2), np.zeros(2), False, np.zeros((3, 2)), np.empty((0, 0)), 0.0),
     ):
         alphas, counts = np.empty((3, 2)), Counts(square.copy(), square.copy(), np.zeros((3, 2)))
         forward(*laws, x, 0, alphas)
@@ -53,12 +50,11 @@ def compile_all() -> None:
 
 
 @kernel
-def forward(start, end, dense, scores, weights, top, stay, move, skip, x, heard, alphas):
+def forward(start, end, dense, scores, weights, top, x, heard, alphas):
     """alphas[0]: the frame before the piece, `heard` frames into the utterance. Fills the rest; returns log weight taken out, -1
     and the first bad frame otherwise."""
     S = x.shape[1]
-    arcs, space = (scores, doubles.padded(weights), top, stay, move, skip), doubles.rows(2, S)
-    log_z = 0.0
+    arcs, space, log_z = (scores, doubles.padded(weights), top), doubles.rows(2, S), 0.0
     for t in range(x.shape[0]):
         if not rows.finite(x[t], S):
             return 0.0, t
@@ -69,16 +65,16 @@ def forward(start, end, dense, scores, weights, top, stay, move, skip, x, heard,
 
 @kernel
 def backward(
-    start, end, dense, scores, weights, top, stay, move, skip, x, alphas, first, beta, shares, direct, steps,
-    posterior,
+    start, end, dense, scores, weights, top, x, alphas, first, beta, shares, direct, steps, posterior
 ):  # fmt: skip
     """Posteriors and counts of a piece; `beta` is of its last frame, and then of the frame before it.
 
     `first`: the utterance begins here, and nothing comes before.
     """
     S = x.shape[1]
-    arcs, space = (scores, weights, top, stay, move, skip), doubles.rows(2, S)
-    back_arcs = scores.T, doubles.padded(weights.T), top, stay, move, skip
+    space, back_arcs = doubles.rows(2, S), (scores, weights, top)
+    if dense:
+        back_arcs = scores.T.copy(), doubles.padded(weights.T), top
     worth, after = np.empty(S), np.empty(S)
     for t in range(x.shape[0] - 1, -1, -1):
         recursion.share(alphas[t + 1], beta, posterior[t], S)
@@ -86,14 +82,14 @@ def backward(
             break
         after[:] = beta
         recursion.back(x[t], beta, worth, back_arcs, dense, space, S)  # worth: x + what follows it
-        _count(alphas[t], worth, arcs, dense, space, shares, direct, steps, S)
+        _count(alphas[t], worth, scores, weights, dense, space, shares, direct, steps, S)
 
 
 @inner
-def _count(alpha, worth, arcs, dense, space, shares, direct, steps, S):
+def _count(alpha, worth, scores, weights, dense, space, shares, direct, steps, S):
     """Adds the probability of every arc between two frames."""
-    scores, weights, _, stay, move, skip = arcs
     if not dense:
+        stay, move, skip = scores[0], scores[1], scores[2]
         largest = NONE
         for n in range(S):
             largest = max(largest, alpha[n] + stay[n] + worth[n])
@@ -105,9 +101,9 @@ def _count(alpha, worth, arcs, dense, space, shares, direct, steps, S):
             return
         whole = 0.0
         for n in range(S):
-            whole += _steps(alpha, worth, arcs, n, S, largest, 0.0, steps)
+            whole += _steps(alpha, worth, scores, n, S, largest, 0.0, steps)
         for n in range(S):
-            _steps(alpha, worth, arcs, n, S, largest, 1.0 / whole, steps)
+            _steps(alpha, worth, scores, n, S, largest, 1.0 / whole, steps)
         return
     linear, sums = space[0], space[1]
     recursion.exponentiate(worth, linear, S)
@@ -135,9 +131,9 @@ def _count(alpha, worth, arcs, dense, space, shares, direct, steps, S):
 
 
 @inner
-def _steps(alpha, worth, arcs, n, S, largest, scale, steps):
+def _steps(alpha, worth, scores, n, S, largest, scale, steps):
     """The weight of the arcs out of a state; `scale` of it is added to the counts."""
-    _, _, _, stay, move, skip = arcs
+    stay, move, skip = scores[0], scores[1], scores[2]
     stayed = np.exp(alpha[n] + stay[n] + worth[n] - largest)
     moved = np.exp(alpha[n] + move[n] + worth[n + 1] - largest) if n + 1 < S else 0.0
     skipped = np.exp(alpha[n] + skip[n] + worth[n + 2] - largest) if n + 2 < S else 0.0
@@ -148,15 +144,15 @@ def _steps(alpha, worth, arcs, n, S, largest, scale, steps):
 
 
 @kernel
-def best(start, end, dense, scores, weights, top, stay, move, skip, x, heard, delta, before):
+def best(start, end, dense, scores, weights, top, x, heard, delta, before):
     """Best paths into each state: `delta` is of the frame before the piece, and then of its last; returns what was taken out."""
     S = x.shape[1]
-    arcs, now, log_p = (scores, weights, top, stay, move, skip), np.empty(S), 0.0
+    now, log_p = np.empty(S), 0.0
     for t in range(x.shape[0]):
         if not rows.finite(x[t], S):
             return 0.0, t
         if heard + t > 0:
-            recursion.best_into(delta, arcs, dense, now, before[t], S)
+            recursion.best_into(delta, scores, dense, now, before[t], S)
         else:
             now[:] = start
         doubles.add(now, x[t], now, S)

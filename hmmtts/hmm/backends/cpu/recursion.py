@@ -2,7 +2,10 @@
 
 A dense step exponentiates the row once and multiplies; a sum that comes out so small that underflow may have taken
 part of it is done again in logarithms, cell by cell. Nothing depends on the frames before or after, so that results are
-the same bits wherever a chunk ends. n states; the weights of dense arcs come `padded` (doubles.py).
+the same bits wherever a chunk ends.
+
+n states. The arcs of a dense model are (scores [n n], weights = e^(scores - top), `padded` (doubles.py), top); of one from left
+to right (scores [3 n]: stay, move, skip).
 """
 
 import numpy as np
@@ -55,22 +58,22 @@ def _log_sum(x, scores, j, S):
 
 @inner
 def forward(x, arcs, dense, space, out, S):
-    """What arrives in each state from the row x. arcs: of a dense model (scores, weights, top), else (stay, move, skip)."""
-    scores, weights, top, stay, move, skip = arcs
+    """What arrives in each state from the row x."""
+    scores, weights, top = arcs
     if dense:
         _through(x, scores, weights, top, space[0], space[1], out, S)
         return
-    doubles.arrive(x, stay, move, skip, out, S)
+    doubles.arrive(x, scores[0], scores[1], scores[2], out, S)
 
 
 @inner
 def backward(x, arcs, dense, space, out, S):
     """What leaves each state towards the row x; of a dense model the arcs come transposed."""
-    scores, weights, top, stay, move, skip = arcs
+    scores, weights, top = arcs
     if dense:
         _through(x, scores, weights, top, space[0], space[1], out, S)
         return
-    doubles.leave(x, stay, move, skip, out, S)
+    doubles.leave(x, scores[0], scores[1], scores[2], out, S)
 
 
 @inner
@@ -151,13 +154,13 @@ def back(x, beta, worth, arcs, dense, space, S):
 
 
 @inner
-def best_into(delta, arcs, dense, best, pointer, S):
-    scores, _, _, stay, move, skip = arcs
+def best_into(delta, scores, dense, best, pointer, S):
     best[:] = NONE
     pointer[:] = 0
     if dense:
         doubles.best_way(delta, scores, best, pointer, S)
         return
+    stay, move, skip = scores[0], scores[1], scores[2]
     for n in range(S):
         if n >= 2 and delta[n - 2] + skip[n - 2] > NONE:
             best[n], pointer[n] = delta[n - 2] + skip[n - 2], n - 2

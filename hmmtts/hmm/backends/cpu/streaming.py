@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
+from torch.nn.functional import pad
 
 from hmmtts.hmm.backends.cpu import doubles, recursion, rows
 from hmmtts.hmm.backends.cpu.compile import inner, kernel, warm
@@ -32,19 +33,17 @@ Array = np.ndarray
 
 
 class Laws(NamedTuple):
-    """A model as arrays; of the two kinds of arcs one is empty."""
+    """A model as arrays. The arcs of a dense one are everybody's, those from left to right each stream's own."""
 
     start: Array  # [b n]
     end: Array
     states: Array  # [b]
     dense: bool
-    scores: Array  # [n n]
-    weights: Array  # padded, as is `back`, their transpose
-    back: Array
+    scores: Array  # [1 n n], or [b 3 n]
+    weights: Array  # [1 n m], padded
+    back_scores: Array  # the same backwards
+    back_weights: Array
     top: float
-    stay: Array  # [b n]
-    move: Array
-    skip: Array
 
 
 class Sound(NamedTuple):
@@ -185,17 +184,15 @@ def _laws(model: Model) -> Laws:
 
 
 def _made_ready(model: Model) -> Laws:
-    laws = _array(model.start), _array(model.end), model.states.numpy()
+    start, end, states = _array(model.start), _array(model.end), model.states.numpy()
     if isinstance(model.arcs, LeftToRight):
-        none = np.empty((0, 0))
-        return Laws(
-            *laws, False, none, none, none, 0.0, *(_array(arc) for arc in model.arcs if arc is not None)
-        )
-    none = np.empty((1, 0))
+        steps = np.stack([_array(arc) for arc in model.arcs if arc is not None], 1)
+        none = np.empty((len(steps), 0, 0))
+        return Laws(start, end, states, False, steps, none, steps, none, 0.0)
     scores, weights, top = model.arcs
     room = (0, -len(weights) % doubles.BLOCKS)
-    forth, back = (_array(torch.nn.functional.pad(matrix, room)) for matrix in (weights, weights.mT))
-    return Laws(*laws, True, _array(scores), forth, back, top, none, none, none)
+    arcs = scores, pad(weights, room), scores.mT, pad(weights.mT, room)
+    return Laws(start, end, states, True, *(_array(matrix[None]) for matrix in arcs), top)
 
 
 def _array(x: Tensor) -> Array:
@@ -209,13 +206,6 @@ def _over_streams(
     over_batch(lambda streams: kernel(streams, laws, sound, *rest, status), sound.frames * laws.states * work)
     if status.any():
         check(model, torch.from_numpy(sound.heard), chunk)
-
-
-@njit  # not `inner`: arrays that are given out are counted
-def _arcs(laws, b, scores, weights):
-    """Of one stream: those of a dense model are everybody's."""
-    shared = 0 if laws.dense else b
-    return scores, weights, laws.top, laws.stay[shared], laws.move[shared], laws.skip[shared]
 
 
 @inner
@@ -241,7 +231,8 @@ def _filter_kernel(streams, laws, sound, level, posterior, status):
     width = posterior.shape[2]
     space, now = doubles.rows(2, width), np.empty(width)
     for b in streams:
-        arcs = _arcs(laws, b, laws.scores, laws.weights)
+        whose = 0 if laws.dense else b
+        arcs = laws.scores[whose], laws.weights[whose], laws.top
         for t in range(sound.frames[b]):
             if not _hear(laws, sound, level, b, t, arcs, space, now):
                 status[b] = 1
@@ -261,9 +252,9 @@ def _smooth_kernel(streams, laws, sound, level, lag, old, new, given, status):
     space, beta = doubles.rows(2, width), doubles.rows(1, width)[0]
     log_beta, worth = np.empty(width), np.empty(width)
     for b in streams:
-        S = laws.states[b]
-        arcs = _arcs(laws, b, laws.scores, laws.weights)
-        back_arcs = _arcs(laws, b, laws.scores.T, laws.back)
+        S, whose = laws.states[b], 0 if laws.dense else b
+        arcs = laws.scores[whose], laws.weights[whose], laws.top
+        back_arcs = laws.back_scores[whose], laws.back_weights[whose], laws.top
         h, first = old.held[b], 0  # held rows: first to h
         _copy(old.log_alpha[b], 0, h, alphas)
         _copy(old.log_obs[b], 0, h, emissions)
@@ -325,7 +316,7 @@ def _decode_kernel(streams, laws, sound, lag, old_before, new, path, emitted, st
     before, best, root = np.empty((longest, width), np.int16), np.empty(width), np.zeros(width, np.int16)
     marks = np.zeros((2, width), np.bool_)
     for b in streams:
-        S, arcs = laws.states[b], _arcs(laws, b, laws.scores, laws.weights)
+        S, scores = laws.states[b], laws.scores[0 if laws.dense else b]
         delta, ancestor = new.log_delta[b], new.oldest[b]
         first, last = 0, new.held[b]  # held rows: first to last
         _copy(old_before[b], 0, last, before)
@@ -345,7 +336,7 @@ def _decode_kernel(streams, laws, sound, lag, old_before, new, path, emitted, st
                 status[b] = 1
                 break
             if sound.heard[b] + t > 0:
-                recursion.best_into(delta, arcs, laws.dense, best, before[last], S)
+                recursion.best_into(delta, scores, laws.dense, best, before[last], S)
             else:
                 doubles.copy(laws.start[b], best)
             doubles.add(best, x, best, S)
