@@ -341,3 +341,24 @@ def test_the_lag_may_change_on_the_way(monkeypatch):
         for mine, plain in zip(*given, strict=True):
             assert mine[:3] == plain[:3]
             torch.testing.assert_close(mine[3], plain[3], atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["dense", "static_skip"])
+def test_a_long_lag_underflows_nowhere(kind):
+    """Weights of 200 frames, which no float64 holds as they are."""
+    log_obs, topology = problem(kind, 11, 1, 260, 5, spread=9.0)
+    model = streaming.prepare(topology)
+    _, found = streaming.smoother_step(model, streaming.smoother_start(model, 200), log_obs)
+    assert found.frames.tolist() == [60]
+    for t in (0, 30, 59):
+        heard = log_obs[:, : t + 201]
+        whole = posteriors(heard, without_end(topology, 5), torch.tensor([t + 201]), torch.tensor([5]))
+        torch.testing.assert_close(found.posterior[0, t], whole[0, t], atol=1e-9, rtol=0)
+
+
+def test_a_long_lag_overflows_nowhere():
+    """Where all is alike, each frame multiplies the weight of the future by the number of states."""
+    n = 50
+    model = streaming.prepare(Dense(torch.zeros(n), torch.zeros(n, n)))
+    _, found = streaming.smoother_step(model, streaming.smoother_start(model, 250), torch.zeros(1, 255, n))
+    torch.testing.assert_close(found.posterior, torch.full((1, 5, n), 1 / n))

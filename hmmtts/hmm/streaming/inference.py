@@ -120,9 +120,10 @@ def _chunk(model: Model, over: Tensor, log_obs: Tensor, frames: Tensor | None, e
         raise ValueError(
             f"log_obs must be floating point [{b} streams, frames, {n} states], got {log_obs.dtype} {list(log_obs.shape)}"
         )
+    c = log_obs.shape[1]
     return Chunk(
         log_obs.detach().to(model.start.device, torch.float64).contiguous(),
-        ~over * log_obs.shape[1] if frames is None else _frames(frames, over, log_obs.shape[1]),
+        torch.full((b,), c).masked_fill_(over, 0) if frames is None else _frames(frames, over, c),
         torch.zeros_like(over) if ended is None else _ending(ended, over),
     )
 

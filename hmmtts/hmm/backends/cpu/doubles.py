@@ -33,9 +33,8 @@ BLOCKS = 2 * WIDTH  # padded rows are made of such pairs
 LOWEST = -708.0  # below, exp is no ordinary number any more
 LOG2_E = 1.4426950408889634
 SQRT_2, LN_2 = 1.4142135623730951, 0.6931471805599453
-LN_2_HIGH = (
-    6.93145751953125e-1  # ln 2 in two parts, the first with few digits, so that n * LN_2_HIGH is exact
-)
+# ln 2 in two parts, the first with few digits, so that n * LN_2_HIGH is exact
+LN_2_HIGH = 6.93145751953125e-1
 LN_2_LOW = 1.42860682030941723212e-6
 ROUND = 1.5 * 2.0**52  # a number that this is added to has its nearest whole number in its lowest bits
 ONE = 1023 << 52  # the bits of 1.0

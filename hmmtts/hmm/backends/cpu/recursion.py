@@ -90,9 +90,11 @@ def backward_linear(beta, likelihood, weights, space, S):
     """`backward` of a dense model without logarithms, in padded rows; False where underflow may be felt."""
     doubles.multiply_padded(beta, likelihood, space[0], S)
     doubles.product(space[0], weights, beta, S)
-    if not doubles.some_above(beta, 1e-50, S):
-        doubles.scale(beta, 1.0 / max(doubles.most(beta, S), 1e-100), S)
-    return doubles.none_below(beta, 1e-200, S)
+    if not doubles.none_below(beta, 1e-200, S):
+        return False
+    if doubles.some_above(beta, 1e50, S) or not doubles.some_above(beta, 1e-50, S):
+        doubles.scale(beta, 1.0 / doubles.most(beta, S), S)
+    return True
 
 
 @inner
