@@ -118,7 +118,7 @@ def _train(config: dict, folder: RunFolder, start: Start) -> dict | None:
         (folder.path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         parameters = sum(p.numel() for p in task.parameters())
         log.info("training %d parameters from step %d to %d", parameters, start.step, trainer.max_steps)
-    trainer.fit(task, data, ckpt_path=start.checkpoint)
+    trainer.fit(task, data, ckpt_path=start.checkpoint, weights_only=True)
     if distributed.is_initialized():
         distributed.destroy_process_group()  # what follows is the first rank's alone
     if not trainer.is_global_zero:

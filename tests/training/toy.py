@@ -174,5 +174,5 @@ def train(
             plugins=plugins, enable_progress_bar=False, gradient_clip_val=1.0, enable_model_summary=False,
             accumulate_grad_batches=accumulate, default_root_dir=run.path,
         )  # fmt: skip
-        trainer.fit(task, ToyModule(start.batches, workers), ckpt_path=start.checkpoint)
+        trainer.fit(task, ToyModule(start.batches, workers), ckpt_path=start.checkpoint, weights_only=True)
     return task
