@@ -340,14 +340,11 @@ def _decode_kernel(streams, laws, sound, lag, old_before, new, path, emitted, st
             else:
                 doubles.copy(laws.start[b], best)
             doubles.add(best, x, best, S)
-            largest = doubles.most(best, S)
-            new.score[b] += largest
-            delta[:] = NONE
-            if largest > NONE:
-                doubles.add_number(best, -largest, delta, S)
-            for n in range(S):
-                root[n] = ancestor[before[last, n]] if last > first else n
-            doubles.copy(root, ancestor)
+            new.score[b] += _lower(best, delta, S)
+            if last > first:
+                _go_on(ancestor, root, before[last], S)
+            else:
+                _begin(ancestor, S)
             last += 1
         if status[b] != 0:
             continue
@@ -360,6 +357,30 @@ def _decode_kernel(streams, laws, sound, lag, old_before, new, path, emitted, st
             first = last
         emitted[b], new.held[b] = first, last - first
         _copy(before, first, last, new.before[b])
+
+
+@inner
+def _lower(best, delta, S):
+    """To 0 at the best; returns what was taken out."""
+    largest = doubles.most(best, S)
+    delta[:] = NONE
+    if largest > NONE:
+        doubles.add_number(best, -largest, delta, S)
+    return largest
+
+
+@inner
+def _begin(ancestor, S):
+    for n in range(S):
+        ancestor[n] = n
+
+
+@inner
+def _go_on(ancestor, root, before, S):
+    """The ancestors one frame on."""
+    for n in range(S):
+        root[n] = ancestor[before[n]]
+    doubles.copy(root, ancestor)
 
 
 @inner
@@ -412,12 +433,9 @@ def _commit(delta, before, first, last, marks, path, S):
 @inner
 def _restart(ancestor, root, before, first, last, S):
     """The ancestors at the row that is now the oldest."""
-    for n in range(S):
-        ancestor[n] = n
+    _begin(ancestor, S)
     for r in range(first + 1, last):
-        for n in range(S):
-            root[n] = ancestor[before[r, n]]
-        doubles.copy(root, ancestor)
+        _go_on(ancestor, root, before[r], S)
 
 
 @inner
