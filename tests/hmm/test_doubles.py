@@ -7,6 +7,7 @@ from numba import njit
 from hmmtts.hmm.backends.cpu import doubles
 from hmmtts.hmm.backends.cpu.compile import FAST
 from hmmtts.hmm.backends.cpu.lanes import WIDTH, load_until, store_until
+from hmmtts.hmm.backends.cpu.product import product as row_times_matrix
 
 NONE = -np.inf
 LENGTHS = [1, 2, 3, 16, 17, 31, 32, 33, 50, 65]
@@ -33,7 +34,7 @@ def log_sum(a, b, out, end):
 @njit(fastmath=FAST)
 def product(factors, weights, end):
     sums = doubles.rows(1, end)[0]
-    doubles.product(factors, doubles.padded(weights), sums, end)
+    row_times_matrix(factors, doubles.padded(weights), sums, end)
     return sums[:end].copy()
 
 

@@ -13,6 +13,7 @@ from hmmtts.hmm.backends.cpu import best_path, dense, left_to_right, log_domain
 from hmmtts.hmm.backends.cpu.compile import warm
 from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, IMPRECISE, OUT_OF_RANGE
 from hmmtts.hmm.backends.cpu.pool import over_batch
+from hmmtts.hmm.backends.cpu.product import padded
 from hmmtts.hmm.topology import Dense, LeftToRight
 
 name = "cpu"
@@ -113,7 +114,7 @@ def _dense(problem: Problem, topology: Dense, wanted: int) -> ForwardBackward:
     # Scores need not be log-probabilities: exp must not overflow. The kernel takes the transposed matrix too.
     highest = [max(float(score.max()), -1e30) for score in scores]
     weights = [np.exp(score.astype(np.float64) - top) for score, top in zip(scores, highest, strict=True)]
-    probabilities = [_padded(weight.astype(x.dtype)) for weight in (*weights, weights[1].T)]
+    probabilities = [padded(weight.astype(x.dtype)) for weight in (*weights, weights[1].T)]
 
     def scaled(utterances: np.ndarray) -> None:
         dense.forward_backward(
@@ -202,14 +203,6 @@ def _arcs(topology: LeftToRight) -> tuple[list[np.ndarray], bool, bool]:
 def _dense_scores(topology: Dense) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     initial, transition = _array(topology.initial), _array(topology.transition)
     return (initial, transition, np.zeros_like(initial) if topology.final is None else _array(topology.final))
-
-
-def _padded(x: np.ndarray) -> np.ndarray:
-    """Zeros behind the last axis, up to whole vectors."""
-    width = -(-x.shape[-1] // dense.LANES) * dense.LANES
-    padded = np.zeros((*x.shape[:-1], width), x.dtype)
-    padded[..., : x.shape[-1]] = x
-    return padded
 
 
 def _cells(problem: Problem) -> np.ndarray:

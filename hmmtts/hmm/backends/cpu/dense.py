@@ -12,12 +12,9 @@ import numpy as np
 
 from hmmtts.hmm.backends.cpu import rows
 from hmmtts.hmm.backends.cpu.compile import inner, kernel, reduction, row
-from hmmtts.hmm.backends.cpu.lanes import load, multiply_add, spread, store
 from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, OUT_OF_RANGE
+from hmmtts.hmm.backends.cpu.product import product
 
-LANES = 16  # columns of a padded matrix: whole vectors
-BLOCK = np.uint64(LANES)
-ONE, TWO, THREE, FOUR = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
 NONE = -np.inf
 
 
@@ -86,42 +83,6 @@ def _exp(x, top, out):
         for j in range(x.shape[0]):
             out[j] = np.exp(x[j] - top)
     out[x.shape[0] :] = 0.0
-
-
-@inner
-def _vector_matrix(v, matrix, out, k):
-    """out = v @ matrix, two blocks of columns at a time."""
-    rows, j, width = np.uint64(k), np.uint64(0), np.uint64(out.shape[0])
-    while j + BLOCK < width:
-        _two_blocks(v, matrix, out, rows, j, j + BLOCK)
-        j += BLOCK + BLOCK
-    if j < width:
-        _two_blocks(v, matrix, out, rows, j, j)
-
-
-@inner
-def _two_blocks(v, matrix, out, rows, j, k):
-    """Four sums of each, since a sum must wait for its last term."""
-    zero, i = spread(v.dtype.type(0.0)), np.uint64(0)
-    a0, a1, a2, a3 = zero, zero, zero, zero
-    b0, b1, b2, b3 = zero, zero, zero, zero
-    while i + FOUR <= rows:
-        a0, b0 = _term(v, matrix, i, j, k, a0, b0)
-        a1, b1 = _term(v, matrix, i + ONE, j, k, a1, b1)
-        a2, b2 = _term(v, matrix, i + TWO, j, k, a2, b2)
-        a3, b3 = _term(v, matrix, i + THREE, j, k, a3, b3)
-        i += FOUR
-    while i < rows:
-        a0, b0 = _term(v, matrix, i, j, k, a0, b0)
-        i += ONE
-    store(out, j, (a0 + a1) + (a2 + a3))
-    store(out, k, (b0 + b1) + (b2 + b3))
-
-
-@inner
-def _term(v, matrix, i, j, k, a, b):
-    weight, row = spread(v[i]), matrix[i]
-    return multiply_add(weight, load(row, j), a), multiply_add(weight, load(row, k), b)
 
 
 @kernel
@@ -193,7 +154,7 @@ def _forward(x, frames, initial, transition, final, alpha, emission):
         if t == 0:
             _scale(initial, a.dtype.type(1.0), a)
         else:
-            _vector_matrix(alpha[t - 1 if kept > 2 else (t - 1) & 1], transition, a, k)
+            product(alpha[t - 1 if kept > 2 else (t - 1) & 1], transition, a, k)
         mass = _multiply_sum(a, e)
         if not mass > 0.0:
             return OUT_OF_RANGE, NONE
@@ -225,7 +186,7 @@ def _backward(frames, transposed, final, alpha, emission, count, lost, space, ga
         if t == 0:
             break
         _scaled_product(emission[t], beta, scale, weighted)
-        _vector_matrix(weighted, transposed, beta, k)
+        product(weighted, transposed, beta, k)
         if count:
             _scale(weighted, a.dtype.type(1.0) / _dot(alpha[t - 1], beta), emission[t])
     return largest < lost

@@ -14,6 +14,7 @@ from hmmtts.hmm.backends.cpu.compile import inner, row
 from hmmtts.hmm.backends.cpu.lanes import (
     WIDTH,
     Lanes,
+    from_bits,
     largest,
     load,
     load_until,
@@ -29,7 +30,6 @@ from hmmtts.hmm.backends.cpu.lanes import (
 )
 
 NONE = -np.inf
-BLOCKS = 2 * WIDTH  # padded rows are made of such pairs
 LOWEST = -708.0  # below, exp is no ordinary number any more
 LOG2_E = 1.4426950408889634
 SQRT_2, LN_2 = 1.4142135623730951, 0.6931471805599453
@@ -38,24 +38,6 @@ LN_2_HIGH = 6.93145751953125e-1
 LN_2_LOW = 1.42860682030941723212e-6
 ROUND = 1.5 * 2.0**52  # a number that this is added to has its nearest whole number in its lowest bits
 ONE = 1023 << 52  # the bits of 1.0
-
-
-@intrinsic
-def _from_bits(context, lanes):
-    """int64 to the float64 of the same bits."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], ir.VectorType(ir.DoubleType(), WIDTH))
-
-    return Lanes(types.float64)(lanes), generate
-
-
-@intrinsic
-def _quotient(context, a, b):
-    def generate(context, builder, signature, arguments):
-        return builder.fdiv(*arguments)
-
-    return a(a, b), generate
 
 
 @intrinsic
@@ -100,7 +82,7 @@ def exp(x):
     p = p * r + 1 / 6
     p = p * r + 1 / 2
     p = p * r * r + r + 1.0
-    return where(x < LOWEST, spread(0.0), p * _from_bits((to_bits(rounded) << 52) + ONE))
+    return where(x < LOWEST, spread(0.0), p * from_bits((to_bits(rounded) << 52) + ONE))
 
 
 @inner
@@ -108,7 +90,7 @@ def log_one_and(e):
     """log(1 + e) for e from 0 to 1: 2 artanh(s), in s = f / (2 + f) for 1 + f = 1 + e, or half of it and log 2 more."""
     halved = e > SQRT_2 - 1
     f = where(halved, e * 0.5 - 0.5, e)
-    s = _quotient(f, f + 2.0)
+    s = f / (f + 2.0)
     z = s * s
     p = z * (2 / 21) + 2 / 19
     p = p * z + 2 / 17
@@ -200,8 +182,8 @@ def scale(x, factor, end):
 
 @njit
 def rows(count, end):
-    """Padded rows of zeros, which begin where a vector may be loaded at once and end with a pair of blocks."""
-    width = (end + BLOCKS - 1) // BLOCKS * BLOCKS
+    """Padded rows of zeros, which begin where a vector may be loaded at once and end with a whole block."""
+    width = (end + WIDTH - 1) // WIDTH * WIDTH
     memory = np.zeros(count * width + WIDTH)
     ahead = (-(memory.ctypes.data // memory.itemsize)) % WIDTH
     return memory[ahead : ahead + count * width].reshape(count, width)
@@ -235,23 +217,6 @@ def some_above(x, most, end):
     for n in range(0, end, WIDTH):
         above = largest(above, load_until(x, n, end, NONE))
     return packed(above > most) != 0
-
-
-@inner
-def product(factors, weights, sums, end):
-    """sums(j) = sum_i factors(i) weights(i, j); padded. Four sums at a time: one alone would wait for itself."""
-    for j in range(0, end, BLOCKS):
-        k = j + WIDTH
-        a, b, c, d = spread(0.0), spread(0.0), spread(0.0), spread(0.0)
-        for pair in range(end // 2):
-            even, odd = 2 * pair, 2 * pair + 1
-            a, b = a + load(weights[even], j) * factors[even], b + load(weights[even], k) * factors[even]
-            c, d = c + load(weights[odd], j) * factors[odd], d + load(weights[odd], k) * factors[odd]
-        if end % 2:
-            last = end - 1
-            a, b = a + load(weights[last], j) * factors[last], b + load(weights[last], k) * factors[last]
-        store(sums, j, a + c)
-        store(sums, k, b + d)
 
 
 @inner

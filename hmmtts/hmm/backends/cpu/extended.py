@@ -6,11 +6,10 @@ m = 0, e = NEVER. Bounds are given as a start and a count, for LLVM (see rows.py
 """
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
 from hmmtts.hmm.backends.cpu.compile import FAST, inner, row
+from hmmtts.hmm.backends.cpu.rows import from_bits, to_bits
 
 NEVER = -(2.0**60)
 LOWEST = -1023.0  # 2**LOWEST is made zero
@@ -19,27 +18,11 @@ LOG2_E = 1.4426950408889634
 LN_2_HIGH, LN_2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 
 
-@intrinsic
-def _from_bits(context, x):
-    def generate(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], ir.DoubleType())
-
-    return types.float64(types.int64), generate
-
-
-@intrinsic
-def _to_bits(context, x):
-    def generate(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], ir.IntType(64))
-
-    return types.int64(types.float64), generate
-
-
 @njit(inline="always", fastmath=FAST)
 def power_of_two(e):
     """2**e for a whole number e up to 1023; 0 below -1022."""
     # The sum has e + 1023 in its lowest bits: moved to where the exponent is, they are the number.
-    return _from_bits(_to_bits(max(e, LOWEST) + (WHOLE + 1023.0)) << 52)
+    return from_bits(to_bits(max(e, LOWEST) + (WHOLE + 1023.0)) << 52)
 
 
 @njit(inline="always", fastmath=FAST)
@@ -90,10 +73,10 @@ def products(a, ae, b, be, out, oute, start, count):
     for i in range(count):
         j = start + i
         v = a[j] * b[j]
-        bits = _to_bits(v)
+        bits = to_bits(v)
         zero = v <= 0.0
         whole = np.float64(bits >> 52) - 1023.0
-        out[j] = 0.0 if zero else _from_bits((bits & 0xFFFFFFFFFFFFF) | 0x3FF0000000000000)
+        out[j] = 0.0 if zero else from_bits((bits & 0xFFFFFFFFFFFFF) | 0x3FF0000000000000)
         oute[j] = NEVER if zero else ae[j] + be[j] + whole
 
 
@@ -121,5 +104,5 @@ def normalised(m, e):
     """One cell with its mantissa in [1, 2)."""
     if m <= 0.0:
         return 0.0, NEVER
-    bits = _to_bits(m)
-    return _from_bits((bits & 0xFFFFFFFFFFFFF) | 0x3FF0000000000000), e + (np.float64(bits >> 52) - 1023.0)
+    bits = to_bits(m)
+    return from_bits((bits & 0xFFFFFFFFFFFFF) | 0x3FF0000000000000), e + (np.float64(bits >> 52) - 1023.0)

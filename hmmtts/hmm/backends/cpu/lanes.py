@@ -177,12 +177,14 @@ def to_bits(context, lanes):
 
 @intrinsic
 def from_bits(context, lanes):
-    """int32 to the float32 of the same bits."""
+    """Whole numbers to the real numbers of the same bits."""
+    number = types.float32 if lanes.dtype == types.int32 else types.float64
 
     def generate(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], ir.VectorType(ir.FloatType(), WIDTH))
+        vector = ir.VectorType(ir.FloatType() if number == types.float32 else ir.DoubleType(), WIDTH)
+        return builder.bitcast(arguments[0], vector)
 
-    return Lanes(types.float32)(lanes), generate
+    return Lanes(number)(lanes), generate
 
 
 @intrinsic
@@ -240,6 +242,7 @@ def _define(python_operator, for_floats, for_integers=None) -> None:
 _define(operator.add, _lanewise("fadd"), _lanewise("add"))
 _define(operator.sub, _lanewise("fsub"), _lanewise("sub"))
 _define(operator.mul, _lanewise("fmul"))
+_define(operator.truediv, _lanewise("fdiv"))
 _define(operator.and_, None, _lanewise("and_"))
 _define(operator.or_, None, _lanewise("or_"))
 _define(operator.lshift, None, _lanewise("shl"))
@@ -304,6 +307,8 @@ def _compare(builder, sign, kind, arguments):
 
 def _pointer(context, builder, array_type, arguments):
     """To the lanes from arguments[1] on of the row arguments[0]; cells are aligned, lanes need not be."""
+    if array_type.layout != "C":
+        raise TypeError(f"lanes lie side by side in a row, got {array_type}")
     array = context.make_array(array_type)(context, builder, arguments[0])
     vector = ir.VectorType(context.get_value_type(array_type.dtype), WIDTH)
     cell = builder.gep(array.data, [arguments[1]])

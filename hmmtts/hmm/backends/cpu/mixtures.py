@@ -53,9 +53,9 @@ def _copy(x, out):
 @njit(inline="always", fastmath=FAST)
 def _log(x):
     """log(x) of a positive, normal number (Cephes, relative error 1e-7)."""
-    bits = rows._to_bits(x)
+    bits = rows.to_bits(x)
     e = F((bits >> 23) - 127)
-    m = rows._from_bits(np.int32((bits & 0x7FFFFF) | 0x3F800000))
+    m = rows.from_bits(np.int32((bits & 0x7FFFFF) | 0x3F800000))
     large = m > SQRT_2
     z = (m * F(0.5) if large else m) - F(1.0)
     e = e + F(1.0) if large else e

@@ -12,6 +12,7 @@ import numpy as np
 
 from hmmtts.hmm.backends.cpu import doubles
 from hmmtts.hmm.backends.cpu.compile import inner
+from hmmtts.hmm.backends.cpu.product import product
 
 NONE = doubles.NONE
 TINY = 1e-280  # what underflow takes from a sum is below 1e-300: nothing, beside this
@@ -35,7 +36,7 @@ def _through(x, scores, weights, top, linear, sums, out, S):
     if largest == NONE:
         return
     doubles.exponentiate(x, largest, linear, S)
-    doubles.product(linear, weights, sums, S)
+    product(linear, weights, sums, S)
     for j in range(S):
         if sums[j] > TINY:
             out[j] = np.log(sums[j]) + (largest + top)
@@ -89,7 +90,7 @@ def exponentiate(x, out, S):
 def backward_linear(beta, likelihood, weights, space, S):
     """`backward` of a dense model without logarithms, in padded rows; False where underflow may be felt."""
     doubles.multiply_padded(beta, likelihood, space[0], S)
-    doubles.product(space[0], weights, beta, S)
+    product(space[0], weights, beta, S)
     if not doubles.none_below(beta, 1e-200, S):
         return False
     if doubles.some_above(beta, 1e50, S) or not doubles.some_above(beta, 1e-50, S):

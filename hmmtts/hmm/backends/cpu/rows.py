@@ -28,15 +28,18 @@ def _truncate(context, x):
 
 
 @intrinsic
-def _from_bits(context, x):
-    def generate(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], ir.FloatType())
+def from_bits(context, x):
+    """The real number whose bits a whole number has."""
+    width = x.bitwidth
 
-    return types.float32(types.int32), generate
+    def generate(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], ir.FloatType() if width == 32 else ir.DoubleType())
+
+    return (types.float32 if width == 32 else types.float64)(x), generate
 
 
 @intrinsic
-def _to_bits(context, x):
+def to_bits(context, x):
     width = x.bitwidth
 
     def generate(context, builder, signature, arguments):
@@ -70,7 +73,7 @@ def _exp_small(r):
 @njit(inline="always", fastmath=FAST)
 def power_of_two(e):
     """2**e for a whole number e up to 127; 0 below -126."""
-    return _from_bits(np.int32((_truncate(min(max(e, F(-127.0)), F(127.0))) + np.int32(127)) << 23))
+    return from_bits(np.int32((_truncate(min(max(e, F(-127.0)), F(127.0))) + np.int32(127)) << 23))
 
 
 @njit(inline="always", fastmath=FAST)
@@ -104,11 +107,11 @@ def within(x, floor, limit, lo, hi):
 @row
 def _ordinary(x, hi):
     """Whether no exponent is all ones, as those of NaN and of both infinities are."""
-    ones = _to_bits(x.dtype.type(np.inf))
+    ones = to_bits(x.dtype.type(np.inf))
     special = np.int32(0)
     for first, last in blocks(np.uint64(0), hi):
         for n in range(first, last):
-            special += np.int32(1) if (_to_bits(x[n]) & ones) == ones else np.int32(0)
+            special += np.int32(1) if (to_bits(x[n]) & ones) == ones else np.int32(0)
     return special == 0
 
 
@@ -117,9 +120,9 @@ def finite(x, states):
     """Whether the row is free of NaN and +inf: by its bits, since fast arithmetic is allowed to overlook a NaN."""
     if _ordinary(x, np.uint64(states)):
         return True
-    infinity, impossible = (_to_bits(x.dtype.type(np.inf)), _to_bits(x.dtype.type(-np.inf)))
+    infinity, impossible = (to_bits(x.dtype.type(np.inf)), to_bits(x.dtype.type(-np.inf)))
     bad = 0
     for n in range(states):
-        bits = _to_bits(x[n])
+        bits = to_bits(x[n])
         bad += (bits >= infinity) | ((bits < 0) & (bits > impossible))
     return bad == 0

@@ -16,9 +16,9 @@ from hmmtts.hmm.backends.cpu import semi_markov_dense as dense
 from hmmtts.hmm.backends.cpu import semi_markov_dense_extended as dense_extended
 from hmmtts.hmm.backends.cpu import semi_markov_left_to_right as left_to_right
 from hmmtts.hmm.backends.cpu.compile import warm
-from hmmtts.hmm.backends.cpu.dense import LANES
 from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, OUT_OF_RANGE
 from hmmtts.hmm.backends.cpu.pool import over_batch
+from hmmtts.hmm.backends.cpu.product import padded
 from hmmtts.hmm.topology import SemiMarkovDense, SemiMarkovLeftToRight
 
 name = "cpu"
@@ -101,7 +101,7 @@ def _dense(problem: Problem, topology: SemiMarkovDense, wanted: int) -> ForwardB
     frames, cells = problem.frames.numpy(), _cells(problem)
 
     def scaled(share: np.ndarray) -> None:
-        rows = [_padded(np.exp(score)) for score in (transition, transition.T, durations)]
+        rows = [padded(np.exp(score)) for score in (transition, transition.T, durations)]
         dense.forward_backward(share, x, np.exp(initial), *rows, np.exp(final), frames, counted, *outputs)
 
     def extended(share: np.ndarray) -> None:
@@ -196,12 +196,6 @@ def _scores(topology: SemiMarkovDense) -> tuple[np.ndarray, np.ndarray, np.ndarr
     initial, transition, durations = (_array(arc) for arc in topology[:3])
     final = np.zeros_like(initial) if topology.final is None else _array(topology.final)
     return initial, transition, durations, final
-
-
-def _padded(x: np.ndarray) -> np.ndarray:
-    """Zeros behind the last axis, up to whole vectors."""
-    width = -(-x.shape[-1] // LANES) * LANES
-    return np.pad(x, ((0, 0), (0, width - x.shape[-1])))
 
 
 def _cells(problem: Problem) -> np.ndarray:

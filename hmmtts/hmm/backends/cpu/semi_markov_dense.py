@@ -14,9 +14,9 @@ import math
 import numpy as np
 
 from hmmtts.hmm.backends.cpu.compile import inner, kernel, reduction, row
-from hmmtts.hmm.backends.cpu.dense import _vector_matrix
 from hmmtts.hmm.backends.cpu.extended import plain_exponentials
 from hmmtts.hmm.backends.cpu.left_to_right import DONE, OUT_OF_RANGE
+from hmmtts.hmm.backends.cpu.product import product
 from hmmtts.hmm.backends.cpu.semi_markov_left_to_right import check
 
 RESCALE = 16  # frames between divisions by the sum
@@ -157,7 +157,7 @@ def _forward(emission, tops, T, initial, transition, durations, final, entry, do
                 scales[t] += math.log(mass)
             for k in range(K):
                 done[t, k] = pending[k, t] * factor[k]
-            _vector_matrix(done[t], transition, entry[t], K)
+            product(done[t], transition, entry[t], K)
         if t < T:
             for k in range(K):
                 if entry[t, k] > 0.0:
@@ -216,7 +216,7 @@ def _backward(
                 _add_window(lasted[k], ahead[k], now, entry[t, k] * worth * factor[k])
         if t == 0:
             break
-        _vector_matrix(value, transposed, after, K)
+        product(value, transposed, after, K)
         for k in range(K):
             ahead[k, t] = after[k] / factor[k]
             share = done[t, k] * worth

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
-from torch.nn.functional import pad
 
 from hmmtts.hmm.backends.cpu import doubles, recursion, rows
 from hmmtts.hmm.backends.cpu.compile import inner, kernel, warm
 from hmmtts.hmm.backends.cpu.pool import over_batch
+from hmmtts.hmm.backends.cpu.product import padded
 from hmmtts.hmm.streaming.contract import (
     Chunk,
     Decoded,
@@ -190,9 +190,9 @@ def _made_ready(model: Model) -> Laws:
         none = np.empty((len(steps), 0, 0))
         return Laws(start, end, states, False, steps, none, steps, none, 0.0)
     scores, weights, top = model.arcs
-    room = (0, -len(weights) % doubles.BLOCKS)
-    arcs = scores, pad(weights, room), scores.mT, pad(weights.mT, room)
-    return Laws(start, end, states, True, *(_array(matrix[None]) for matrix in arcs), top)
+    scores, weights = scores.numpy(), weights.numpy()
+    arcs = scores, padded(weights), np.ascontiguousarray(scores.T), padded(weights.T)
+    return Laws(start, end, states, True, *(matrix[None] for matrix in arcs), top)
 
 
 def _array(x: Tensor) -> Array:

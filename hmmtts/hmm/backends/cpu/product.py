@@ -1,0 +1,51 @@
+"""A row of numbers times a matrix, sixteen columns at a time (lanes.py), in float32 or float64."""
+
+import numpy as np
+
+from hmmtts.hmm.backends.cpu.compile import inner
+from hmmtts.hmm.backends.cpu.lanes import WIDTH, load, multiply_add, spread, store
+
+BLOCK = np.uint64(WIDTH)
+ONE, TWO, THREE, FOUR = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
+
+
+def padded(matrix: np.ndarray) -> np.ndarray:
+    """Zeros behind the last axis, up to whole blocks."""
+    room = [(0, 0)] * (matrix.ndim - 1) + [(0, -matrix.shape[-1] % WIDTH)]
+    return np.ascontiguousarray(np.pad(matrix, room))
+
+
+@inner
+def product(factors, weights, sums, count):
+    """sums(j) = sum_i factors(i) weights(i, j), over the first `count`; rows of weights and the sums are padded."""
+    rows, j, width = np.uint64(count), np.uint64(0), np.uint64(sums.shape[0])
+    while j + BLOCK < width:
+        _two_blocks(factors, weights, sums, rows, j, j + BLOCK)
+        j += BLOCK + BLOCK
+    if j < width:
+        _two_blocks(factors, weights, sums, rows, j, j)
+
+
+@inner
+def _two_blocks(factors, weights, sums, rows, j, k):
+    """Four sums of each, since a sum must wait for its last term."""
+    zero, i = spread(sums.dtype.type(0.0)), np.uint64(0)
+    a0, a1, a2, a3 = zero, zero, zero, zero
+    b0, b1, b2, b3 = zero, zero, zero, zero
+    while i + FOUR <= rows:
+        a0, b0 = _term(factors, weights, i, j, k, a0, b0)
+        a1, b1 = _term(factors, weights, i + ONE, j, k, a1, b1)
+        a2, b2 = _term(factors, weights, i + TWO, j, k, a2, b2)
+        a3, b3 = _term(factors, weights, i + THREE, j, k, a3, b3)
+        i += FOUR
+    while i < rows:
+        a0, b0 = _term(factors, weights, i, j, k, a0, b0)
+        i += ONE
+    store(sums, j, (a0 + a1) + (a2 + a3))
+    store(sums, k, (b0 + b1) + (b2 + b3))
+
+
+@inner
+def _term(factors, weights, i, j, k, a, b):
+    factor, row = spread(factors[i]), weights[i]
+    return multiply_add(factor, load(row, j), a), multiply_add(factor, load(row, k), b)
