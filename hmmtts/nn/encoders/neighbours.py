@@ -15,14 +15,15 @@ class Neighbours(Encoder):
     """The symbol's own vector plus what an MLP makes of it and its neighbours.
 
     Which side decides where a boundary falls in a slow transition: a symbol that knows what follows it explains the
-    transition out, and the boundary comes late; one that knows what went before explains the transition in.
+    transition out, and the boundary comes late; one that knows what went before explains the transition in. With both
+    neither is preferred, and boundaries do not drift as training goes on.
 
     The neighbours are heard only after `patience` batches of training. With full context from a flat start any
     segmentation explains the sound, and the right one is not found: measured, 86 instead of 94 % of the frames.
     """
 
     def __init__(
-        self, width: int = 128, side: Literal["none", "left", "right", "both"] = "right", patience: int = 60
+        self, width: int = 128, side: Literal["none", "left", "right", "both"] = "both", patience: int = 60
     ) -> None:
         super().__init__()
         if side not in SIDES:
