@@ -39,7 +39,7 @@ def open_corpus(name: str, encoding: str = "utf-8") -> Corpus:
         raise ValueError(f"{path} holds no corpus yet; make it with `python recipes/{recipe}/prepare.py`")
     if not path.exists():
         raise ValueError(
-            f"CORPUS {name!r} must be a manifest, a folder or recipe=NAME, and there is no such file"
+            f"{name!r} is no corpus: there is no such file; a corpus is a manifest, a folder or recipe=NAME"
         )
     if path.name == METADATA:
         path = path.parent

@@ -87,8 +87,16 @@ class Epochs:
         self.utterances, self.world_size = utterances, world_size
         seconds = [utterance.duration for utterance in utterances]
         self.buckets = buckets(seconds, max_seconds, max_items, bucket_count)
-        batches = sum(-(-len(bucket.members) // bucket.size) for bucket in self.buckets)
-        self.steps = -(-batches // world_size)  # the same in every epoch and on every rank
+        self.batches = sum(-(-len(bucket.members) // bucket.size) for bucket in self.buckets)
+        self.steps = -(-self.batches // world_size)  # the same in every epoch and on every rank
+
+    def after(self, steps: int, ranks: int) -> int:
+        """The step with which these ranks go on after `steps` steps of others: theirs is the next batch in order.
+
+        Where the batches drawn do not divide among these ranks, the last few come twice and none is left out.
+        """
+        epoch, step = divmod(steps, -(-self.batches // ranks))
+        return epoch * self.steps + step * ranks // self.world_size
 
     def in_order(self) -> list[list[int]]:
         """The batches over all ranks, longest utterances first: numbers of utterances."""

@@ -44,6 +44,10 @@ def processes(trainer: dict[str, Any]) -> int:
     return Trainer(**chosen, logger=False, enable_checkpointing=False, enable_model_summary=False).num_devices
 
 
+def all_processes(trainer: dict[str, Any]) -> int:
+    return trainer["num_nodes"] * processes(trainer)
+
+
 def started_outside() -> bool:
     """Whether this process is one rank of those that torchrun, SLURM or `launch` started."""
     return "LOCAL_RANK" in os.environ or SLURMEnvironment.detect()
@@ -67,7 +71,7 @@ def needed(trainer: dict[str, Any]) -> bool:
             f"trainer.num_nodes={trainer['num_nodes']}, but nothing says where the others are: start it on every node with "
             f"torchrun --nnodes={trainer['num_nodes']} (docs/training.md), or as a SLURM job (docs/clusters.md)"
         )
-    return trainer["num_nodes"] * processes(trainer) > 1
+    return all_processes(trainer) > 1
 
 
 class Job(NamedTuple):

@@ -9,7 +9,7 @@ from pathlib import Path
 import lightning
 import torch
 import yaml
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from torch import distributed
 
 from hmmtts.build import checkpoint, objects
@@ -113,7 +113,10 @@ def _train(config: dict, folder: RunFolder, start: Start) -> dict | None:
     bundle, data = voice_and_data(config, start)
     task = _task(config, bundle)
     utterances = [utterance.id for split in data.splits.values() for utterance in split]
-    trainer = _trainer(config, folder, start, Agreement(config, start.step, utterances))
+    agreement = Agreement(config, start.step, utterances)
+    trainer = _trainer(
+        config, folder, start, [agreement, Position(config["seed"], data.position - start.batches)]
+    )
     if trainer.is_global_zero:
         (folder.path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         parameters = sum(p.numel() for p in task.parameters())
@@ -160,7 +163,7 @@ def _refuse_another_config(config: dict, start: Start) -> None:
         )
         mend = "choose another run.name=..., or take the changes back"
         if set(refused) <= set(WITH_CONSENT):
-            mend += f"; to go on with them all the same: ++resume_allow=[{','.join({*refused, *allowed})}]"
+            mend += f"; to go on with them all the same: resume_allow=[{','.join({*refused, *allowed})}]"
         raise ConfigError(f"{start.checkpoint} was trained with another config: {told}. What to do: {mend}")
     for key in differing:
         if key in allowed:
@@ -202,7 +205,15 @@ def voice_and_data(config: dict, start: Start) -> tuple[Bundle, SpeechData]:
     dataset = dataset_of(loading, features, frontend, facts, config["seed"])
     bundle = Bundle(model, facts, features, frontend, objects.vocoder(config, features), config, start.step)
     symbols = {name: size.symbols for name, size in surveys["train"].sizes.items()}
-    return bundle, SpeechData(splits, dataset, loading, config["seed"], start.batches, symbols)
+    position, ranks = start.drawn, launch.all_processes(config["trainer"])
+    if start.ranks not in (0, ranks):
+        position = loading.epochs(splits["train"], ranks).after(start.drawn, start.ranks)
+        log.warning(
+            "%d processes trained this run, now %d: the order of the data is kept, the bits are not",
+            start.ranks,
+            ranks,
+        )
+    return bundle, SpeechData(splits, dataset, loading, config["seed"], position, symbols)
 
 
 def _refuse_untrained_symbols(surveys: dict[str, Survey], facts: Facts) -> None:
@@ -246,7 +257,7 @@ def _task(config: dict, bundle: Bundle) -> Task:
     )
 
 
-def _trainer(config: dict, folder: RunFolder, start: Start, agreement: Agreement) -> Trainer:
+def _trainer(config: dict, folder: RunFolder, start: Start, ours: list[Callback]) -> Trainer:
     callbacks = [objects.make(node) for node in config["callbacks"].values() if node]
     logger = (
         objects.make(config["logger"], folder=str(folder.path), resumed_at=start.step)
@@ -254,13 +265,13 @@ def _trainer(config: dict, folder: RunFolder, start: Start, agreement: Agreement
         else False
     )
     settings = config["trainer"]
-    if settings["num_nodes"] * launch.processes(settings) == 1:
+    if launch.all_processes(settings) == 1:
         settings = settings | {"strategy": "auto"}
     batches = settings["max_steps"] * settings["accumulate_grad_batches"]
     return objects.make(
         # A run shorter than the interval is validated at its end: best.ckpt comes from a validation.
         settings | {"val_check_interval": min(settings["val_check_interval"], batches)},
-        callbacks=[agreement, Position(config["seed"]), Pulse(), *callbacks],
+        callbacks=[*ours, Pulse(), *callbacks],
         logger=logger,
         plugins=[AtomicCheckpointIO(), *slurm.environment()],
         default_root_dir=str(folder.path),

@@ -28,8 +28,10 @@ class Start(NamedTuple):
 
     checkpoint: Path | None
     step: int  # of the optimizer
-    batches: int  # trained on: the position in the data
+    batches: int  # trained on
     message: str
+    drawn: int = 0  # the position in the data: steps of so many
+    ranks: int = 0  # 0: not known
 
 
 class RunFolder:
@@ -103,7 +105,8 @@ class RunFolder:
         ]
         header = checkpoint.header(path)
         notes.append(f"resumed at step {header['step']} from {path.name} (verified)")
-        return Start(path, header["step"], header["batches"], "; ".join(notes))
+        batches, ranks = header["batches"], header.get("ranks", 0)
+        return Start(path, header["step"], batches, "; ".join(notes), header.get("drawn", batches), ranks)
 
 
 def _read(lock: int) -> str:

@@ -336,7 +336,7 @@ def test_recipes_by_name(tmp_path, monkeypatch):
 
 def test_names_that_are_no_corpus(tmp_path):
     with pytest.raises(
-        ValueError, match="must be a manifest, a folder or recipe=NAME, and there is no such file"
+        ValueError, match="there is no such file; a corpus is a manifest, a folder or recipe=NAME"
     ):
         open_corpus(str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match="whose name ends in"):

@@ -88,6 +88,35 @@ def test_the_order_of_utterances_does_not_depend_on_the_world_size(epochs: Epoch
     assert names(side_by_side, counted_only=True) == names(ranks(alone)[0])
 
 
+@settings(max_examples=100, deadline=None)
+@given(corpora, limits, st.integers(1, 5), st.integers(0, 40))
+def test_other_ranks_go_on_in_the_same_order(
+    utterances: list[Utterance], limits: Limits, before: int, steps: int
+):
+    """What some ranks have drawn of an epoch and others draw then is the order of one process, nothing left out."""
+    old, new, alone = (
+        Epochs(utterances, *limits._replace(world_size=count)) for count in (before, limits.world_size, 1)
+    )
+
+    def drawn(epochs: Epochs, first: int, last: int) -> list[str]:
+        steps = zip(
+            *(
+                islice(TrainingBatches(epochs, 0, rank, first), last - first)
+                for rank in range(epochs.world_size)
+            ),
+            strict=True,
+        )
+        return names([batch for step in steps for batch in step], counted_only=True)
+
+    epoch = steps // old.steps
+    earlier = drawn(old, epoch * old.steps, steps)
+    later = drawn(new, new.after(steps, before), (epoch + 1) * new.steps)
+    whole = drawn(alone, epoch * alone.steps, (epoch + 1) * alone.steps)
+    assert earlier == whole[: len(earlier)]
+    assert later == whole[len(whole) - len(later) :]
+    assert 0 <= len(earlier) + len(later) - len(whole) <= (limits.world_size - 1) * limits.max_items
+
+
 def test_padding_counts_towards_max_seconds():
     seconds = [9.0, 8.0, 7.0, 3.0, 3.0, 2.9, 1.0, 1.0, 1.0, 1.0]
     epochs = Epochs([utterance(i, s) for i, s in enumerate(seconds)], max_seconds=18.0, bucket_count=10)

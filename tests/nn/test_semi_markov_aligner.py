@@ -26,7 +26,7 @@ def voice(law: type[Law] = Gamma, shortest: int = 1, per_symbol: int = 1, patien
     torch.manual_seed(0)
     aligner = partial(
         SemiMarkovAligner,
-        encoder=Neighbours(8, patience=patience),
+        encoder=Neighbours(8, side="right", patience=patience),  # as conf/aligner/semi_markov.yaml
         emission=Gaussian,
         durations=partial(Predicted, law=law(), longest=LONGEST, shortest=shortest),
         states_per_symbol=per_symbol,

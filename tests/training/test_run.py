@@ -18,6 +18,7 @@ from hmmtts.training.compose import register_recipes
 from hmmtts.training.config import checked
 from hmmtts.training.faults import ConfigError, DataError, Interrupted
 from hmmtts.training.prepare import prepare
+from hmmtts.training.run_folder import Start
 
 # A model that is small everywhere, so that a run takes seconds; the aligner keeps its shape, since it is what must learn.
 SMALL = [
@@ -209,14 +210,24 @@ def test_interrupted_says_how_to_resume_and_another_config_is_refused(
     with pytest.raises(
         ConfigError,
         match=r"another config: optim\.optimizer\.lr was 0\.001, is 0\.002\. What to do: choose another run\.name=\.\.\., or "
-        r"take the changes back; to go on with them all the same: \+\+resume_allow=\[optim\]",
+        r"take the changes back; to go on with them all the same: resume_allow=\[optim\]",
     ):
         runs.run(composed(*other))
     with caplog.at_level(logging.WARNING), pytest.raises(Interrupted):
-        runs.run(composed(*other, "++resume_allow=[optim]"))
+        runs.run(composed(*other, "resume_allow=[optim]"))
     assert "as resume_allow says: optim.optimizer.lr was 0.001, is 0.002" in caplog.text
     with pytest.raises(ConfigError, match=r"encoder\.width was 16, is 24\. .*take the changes back$"):
-        runs.run(composed(*settings, "encoder.width=24", "++resume_allow=[optim]"))
+        runs.run(composed(*settings, "encoder.width=24", "resume_allow=[optim]"))
     with pytest.raises(ConfigError, match=r"resume_allow must be of data, .*, got encoder"):
-        runs.run(composed(*settings, "encoder.width=24", "++resume_allow=[encoder]"))
+        runs.run(composed(*settings, "encoder.width=24", "resume_allow=[encoder]"))
     logging.getLogger().handlers.clear()
+
+
+def test_other_processes_go_on_where_those_before_stopped(corpus: Path, monkeypatch, caplog):
+    monkeypatch.setattr(runs, "prepare", lambda *_: corpus)
+    config = composed(f"data.cache_dir={corpus}/cache", "data.max_seconds=10")
+    with caplog.at_level(logging.WARNING):
+        _, data = runs.voice_and_data(config, Start(Path("last.ckpt"), 3, 3, "", drawn=3, ranks=2))
+    assert data.loading.epochs(data.splits["train"]).batches > 6
+    assert data.position == 6
+    assert "2 processes trained this run, now 1: the order of the data is kept" in caplog.text

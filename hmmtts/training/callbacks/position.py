@@ -10,8 +10,6 @@ import hashlib
 import lightning
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from hmmtts.training.faults import ConfigError
-
 
 def seed_of(*key: int) -> int:
     """32 bits that depend on every part of the key (an arithmetic mix would let (1, 2) collide with (2, 1))."""
@@ -19,30 +17,28 @@ def seed_of(*key: int) -> int:
 
 
 class Position(Callback):
-    def __init__(self, seed: int):
+    def __init__(self, seed: int, ahead: int = 0):
         self.seed = seed
+        self.ahead = (
+            ahead  # of `batches`, the position in the data: another number of ranks once trained this run
+        )
         self.batches = 0  # trained on, which is also the number of the next batch
         self.validated = 0  # the position of the last validation that was completed
-        self.ranks = 0  # that share the batches; 0: not known yet
 
     def state_dict(self) -> dict[str, int]:
-        return {"batches": self.batches, "validated": self.validated, "ranks": self.ranks}
+        return {"batches": self.batches, "validated": self.validated}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         self.batches = state_dict["batches"]
         self.validated = state_dict["validated"]
-        self.ranks = state_dict.get("ranks", 0)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict) -> None:
-        checkpoint.setdefault("hmmtts", {})["batches"] = self.batches
+        drawn = self.batches + self.ahead
+        checkpoint.setdefault("hmmtts", {}).update(
+            batches=self.batches, drawn=drawn, ranks=trainer.world_size
+        )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.ranks not in (0, trainer.world_size):
-            raise ConfigError(
-                f"{self.ranks} processes trained this run, {trainer.world_size} would share its data and its steps out "
-                "anew: go on with as many (trainer.devices x trainer.num_nodes), or begin another run, run.name=..."
-            )
-        self.ranks = trainer.world_size
         loop = trainer.fit_loop.epoch_loop
         batches, steps = self.batches, self.batches // trainer.accumulate_grad_batches
         for count in ("ready", "started", "processed", "completed"):
