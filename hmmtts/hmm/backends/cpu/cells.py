@@ -73,6 +73,14 @@ def power_of_two(e):
 
 
 @inner
+def exp(x):
+    """exp(x) for x up to 88; 0 below -87."""
+    x = largest(x, spread(F(-88.0)))
+    n = nearest(x * LOG2_E)
+    return exp_small(x - n * LN_2_HIGH - n * LN_2_LOW) * power_of_two(n)
+
+
+@inner
 def sum_of(a, ae, b, be):
     apart = ae - be
     swapped = apart < F(0.0)

@@ -9,43 +9,92 @@ again in the log domain.
 import math
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 
-from hmmtts.hmm.backends.cpu import rows
+from hmmtts.hmm.backends.cpu import cells, doubles, rows
 from hmmtts.hmm.backends.cpu.compile import inner, kernel, reduction, row
+from hmmtts.hmm.backends.cpu.lanes import (
+    WIDTH,
+    largest,
+    load,
+    load_until,
+    magnitude,
+    multiply_add,
+    packed,
+    spread,
+    store,
+    store_until,
+    top,
+    total,
+)
 from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, OUT_OF_RANGE
 from hmmtts.hmm.backends.cpu.product import product
+from hmmtts.hmm.backends.cpu.product import rows as rows_of
 
 NONE = -np.inf
+ZERO, BLOCK = np.uint64(0), np.uint64(WIDTH)
 
 
-@reduction
-def _add_four(a, r0, r1, r2, r3, w0, w1, w2, w3):
-    for j in range(a.shape[0]):
-        a[j] += w0 * r0[j] + w1 * r1[j] + w2 * r2[j] + w3 * r3[j]
+def _exp(x):
+    """Of lanes."""
 
 
-@reduction
-def _add_one(a, r, w):
-    for j in range(a.shape[0]):
-        a[j] += w * r[j]
+@overload(_exp, jit_options={"forceinline": True, "_nrt": False})
+def _exp_of_either(x):
+    if x.dtype == types.float32:
+        return lambda x: cells.exp(x)
+    return lambda x: doubles.exp(x)
 
 
-@reduction
-def _multiply_sum(a, b):
-    s = a.dtype.type(0.0)
-    for j in range(a.shape[0]):
-        v = a[j] * b[j]
-        a[j] = v
-        s += v
-    return s
+@inner
+def _emissions(x, end, out):
+    """out = exp(x - top), zeros behind. Returns the top, and whether all scores are finite."""
+    highest, worst = spread(x.dtype.type(NONE)), magnitude(spread(x.dtype.type(0.0)))
+    for n in range(ZERO, end, BLOCK):
+        highest = largest(highest, load_until(x, n, end, NONE))
+        worst = largest(worst, magnitude(load_until(x, n, end, 0.0)))
+    shift = top(highest)
+    for n in range(ZERO, end, BLOCK):
+        store(out, n, _exp(load_until(x, n, end, NONE) - shift))
+    return shift, packed(worst >= magnitude(spread(x.dtype.type(NONE)))) == 0
 
 
-@reduction
+@inner
+def _multiply(a, b):
+    """In place; returns the sum."""
+    sums = spread(a.dtype.type(0.0))
+    for n in range(ZERO, np.uint64(a.shape[0]), BLOCK):
+        product = load(a, n) * load(b, n)
+        store(a, n, product)
+        sums = sums + product
+    return total(sums)
+
+
+@inner
 def _dot(a, b):
-    s = a.dtype.type(0.0)
-    for j in range(a.shape[0]):
-        s += a[j] * b[j]
-    return s
+    sums = spread(a.dtype.type(0.0))
+    for n in range(ZERO, np.uint64(a.shape[0]), BLOCK):
+        sums = multiply_add(load(a, n), load(b, n), sums)
+    return total(sums)
+
+
+@inner
+def _scale(a, scale, out):
+    for n in range(ZERO, np.uint64(a.shape[0]), BLOCK):
+        store(out, n, load(a, n) * scale)
+
+
+@inner
+def _share(a, beta, scale, emission, gamma, weighted):
+    """The posterior, and what beta is worth before the frame is heard. Returns the largest beta."""
+    end, highest = np.uint64(gamma.shape[0]), spread(a.dtype.type(0.0))
+    for n in range(ZERO, np.uint64(a.shape[0]), BLOCK):
+        after = load(beta, n) * scale
+        highest = largest(highest, after)
+        store_until(gamma, n, end, load(a, n) * after)
+        store(weighted, n, load(emission, n) * after)
+    return top(highest)
 
 
 @reduction
@@ -54,35 +103,6 @@ def _best(x):
     for j in range(1, x.shape[0]):
         top = max(top, x[j])
     return top
-
-
-@row
-def _scaled_product(a, b, scale, out):
-    for j in range(out.shape[0]):
-        out[j] = a[j] * b[j] * scale
-
-
-@row
-def _scale(a, scale, out):
-    for j in range(out.shape[0]):
-        out[j] = a[j] * scale
-
-
-@row
-def _exp32(x, top, out):
-    for j in range(x.shape[0]):
-        out[j] = rows.exp(x[j] - top)
-
-
-@inner
-def _exp(x, top, out):
-    """exp(x - top) into the first cells of `out`; its padding is zero."""
-    if out.itemsize == 4:
-        _exp32(x, top, out[: x.shape[0]])
-    else:
-        for j in range(x.shape[0]):
-            out[j] = np.exp(x[j] - top)
-    out[x.shape[0] :] = 0.0
 
 
 @kernel
@@ -112,13 +132,9 @@ def forward_backward(
     longest = 0
     for b in utterances:
         longest = max(longest, frames[b])
-    dtype = log_obs.dtype
-    alpha, emission = (
-        np.empty((longest if wanted > 0 else 2, w), dtype),
-        np.empty((longest if wanted > 0 else 2, w), dtype),
-    )
-    space = np.empty((2, w), dtype)
-    taken = np.empty((k if wanted == 2 else 0, w), dtype)
+    kept = longest if wanted > 0 else 2
+    alpha, emission, space = rows_of(kept, w, log_obs), rows_of(kept, w, log_obs), rows_of(2, w, log_obs)
+    taken = rows_of(k if wanted == 2 else 0, w, log_obs)
     for b in utterances:
         status[b], log_z[b] = _forward(log_obs[b], frames[b], initial, transition, final, alpha, emission)
         if status[b] != DONE or wanted == 0:
@@ -144,23 +160,22 @@ def _forward(x, frames, initial, transition, final, alpha, emission):
     k, kept = x.shape[1], alpha.shape[0]
     log_z, scale = 0.0, 1.0
     for t in range(frames):
-        if not rows.finite(x[t], k):
-            return BAD_VALUE, NONE
         a, e = alpha[t if kept > 2 else t & 1], emission[t if kept > 2 else t & 1]
-        top = _best(x[t])
-        if top == NONE:
+        shift, finite = _emissions(x[t], np.uint64(k), e)
+        if not finite and not rows.finite(x[t], k):
+            return BAD_VALUE, NONE
+        if shift == NONE:
             return OUT_OF_RANGE, NONE
-        _exp(x[t], top, e)
         if t == 0:
             _scale(initial, a.dtype.type(1.0), a)
         else:
             product(alpha[t - 1 if kept > 2 else (t - 1) & 1], transition, a, k)
-        mass = _multiply_sum(a, e)
+        mass = _multiply(a, e)
         if not mass > 0.0:
             return OUT_OF_RANGE, NONE
         inverse = a.dtype.type(1.0) / mass
         _scale(a, inverse, a)
-        log_z += np.float64(top)
+        log_z += np.float64(shift)
         scale /= np.float64(inverse)  # what was divided by, to the last digit
         if scale < 1e-200 or scale > 1e200:
             log_z += math.log(scale)
@@ -177,40 +192,48 @@ def _backward(frames, transposed, final, alpha, emission, count, lost, space, ga
     k = gamma.shape[1]
     beta, weighted = space[0], space[1]
     _scale(final, beta.dtype.type(1.0), beta)
-    largest = 0.0
+    most = 0.0
     for t in range(frames - 1, -1, -1):
-        a = alpha[t]
-        scale = a.dtype.type(1.0) / _dot(a, beta)
-        _scaled_product(a[:k], beta[:k], scale, gamma[t])
-        largest = max(largest, np.float64(_best(beta)) * np.float64(scale))
+        scale = beta.dtype.type(1.0) / _dot(alpha[t], beta)
+        most = max(most, np.float64(_share(alpha[t], beta, scale, emission[t], gamma[t], weighted)))
         if t == 0:
             break
-        _scaled_product(emission[t], beta, scale, weighted)
         product(weighted, transposed, beta, k)
         if count:
-            _scale(weighted, a.dtype.type(1.0) / _dot(alpha[t - 1], beta), emission[t])
-    return largest < lost
+            _scale(weighted, beta.dtype.type(1.0) / _dot(alpha[t - 1], beta), emission[t])
+    return most < lost
 
 
 @inner
 def _count(frames, transition, alpha, emission, taken):
     """taken[i, j] = transition[i, j] * sum_t alpha_t(i) worth_{t+1}(j)"""
-    k = taken.shape[0]
-    taken[:] = 0.0
-    t = 1
-    while t + 4 <= frames:
-        for i in range(k):
-            _add_four(
-                taken[i], emission[t], emission[t + 1], emission[t + 2], emission[t + 3],
-                alpha[t - 1, i], alpha[t, i], alpha[t + 1, i], alpha[t + 2, i],
-            )  # fmt: skip
-        t += 4
-    while t < frames:
-        for i in range(k):
-            _add_one(taken[i], emission[t], alpha[t - 1, i])
-        t += 1
-    for i in range(k):
-        _scaled_product(taken[i], transition[i], taken.dtype.type(1.0), taken[i])
+    k, i = taken.shape[0], 0
+    while i + 4 <= k:
+        for j in range(ZERO, np.uint64(taken.shape[1]), BLOCK):
+            _count_four(frames, transition, alpha, emission, taken, i, j)
+        i += 4
+    for rest in range(i, k):
+        for j in range(ZERO, np.uint64(taken.shape[1]), BLOCK):
+            sums = spread(taken.dtype.type(0.0))
+            for t in range(1, frames):
+                sums = multiply_add(spread(alpha[t - 1, rest]), load(emission[t], j), sums)
+            store(taken[rest], j, sums * load(transition[rest], j))
+
+
+@inner
+def _count_four(frames, transition, alpha, emission, taken, i, j):
+    zero = spread(taken.dtype.type(0.0))
+    a, b, c, d = zero, zero, zero, zero
+    for t in range(1, frames):
+        worth, before = load(emission[t], j), alpha[t - 1]
+        a = multiply_add(spread(before[i]), worth, a)
+        b = multiply_add(spread(before[i + 1]), worth, b)
+        c = multiply_add(spread(before[i + 2]), worth, c)
+        d = multiply_add(spread(before[i + 3]), worth, d)
+    store(taken[i], j, a * load(transition[i], j))
+    store(taken[i + 1], j, b * load(transition[i + 1], j))
+    store(taken[i + 2], j, c * load(transition[i + 2], j))
+    store(taken[i + 3], j, d * load(transition[i + 3], j))
 
 
 @kernel

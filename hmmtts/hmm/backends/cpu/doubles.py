@@ -7,7 +7,6 @@ stored under a mask is read late again, so rows that one step hands to the next 
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from hmmtts.hmm.backends.cpu.compile import inner, row
@@ -25,6 +24,7 @@ from hmmtts.hmm.backends.cpu.lanes import (
     store,
     store_until,
     to_bits,
+    top,
     total,
     where,
 )
@@ -48,19 +48,6 @@ def _short(context, lanes):
         return builder.fptosi(arguments[0], ir.VectorType(ir.IntType(16), WIDTH))
 
     return Lanes(types.int16)(lanes), generate
-
-
-@intrinsic
-def _top(context, lanes):
-    """The largest lane."""
-
-    def generate(context, builder, signature, arguments):
-        vector = arguments[0].type
-        signature = ir.FunctionType(vector.element, [vector])
-        name = f"llvm.vector.reduce.fmax.v{WIDTH}f64"
-        return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), arguments)
-
-    return lanes.dtype(lanes), generate
 
 
 @inner
@@ -124,10 +111,10 @@ def exponentiate(x, shift, out, end):
 
 @inner
 def most(x, end):
-    top = spread(NONE)
+    found = spread(NONE)
     for n in range(0, end, WIDTH):
-        top = largest(top, load_until(x, n, end, NONE))
-    return _top(top)
+        found = largest(found, load_until(x, n, end, NONE))
+    return top(found)
 
 
 @row

@@ -300,6 +300,19 @@ def total(context, lanes):
     return lanes.dtype(lanes), generate
 
 
+@intrinsic
+def top(context, lanes):
+    """The largest lane."""
+
+    def generate(context, builder, signature, arguments):
+        (vector,) = arguments
+        name = f"llvm.vector.reduce.fmax.v{WIDTH}f{lanes.dtype.bitwidth}"
+        function = ir.FunctionType(vector.type.element, [vector.type])
+        return builder.call(cgutils.get_or_insert_function(builder.module, function, name), arguments)
+
+    return lanes.dtype(lanes), generate
+
+
 def _compare(builder, sign, kind, arguments):
     compare = builder.fcmp_ordered if isinstance(kind.dtype, types.Float) else builder.icmp_signed
     return compare(sign, *arguments)

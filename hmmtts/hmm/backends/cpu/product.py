@@ -1,6 +1,8 @@
 """A row of numbers times a matrix, sixteen columns at a time (lanes.py), in float32 or float64."""
 
 import numpy as np
+from numba import njit
+from numba.extending import register_jitable
 
 from hmmtts.hmm.backends.cpu.compile import inner
 from hmmtts.hmm.backends.cpu.lanes import WIDTH, load, multiply_add, spread, store
@@ -11,8 +13,25 @@ ONE, TWO, THREE, FOUR = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
 
 def padded(matrix: np.ndarray) -> np.ndarray:
     """Zeros behind the last axis, up to whole blocks."""
-    room = [(0, 0)] * (matrix.ndim - 1) + [(0, -matrix.shape[-1] % WIDTH)]
-    return np.ascontiguousarray(np.pad(matrix, room))
+    rows = matrix.reshape(-1, matrix.shape[-1])
+    width = -(-rows.shape[1] // WIDTH) * WIDTH
+    memory = np.zeros(len(rows) * width + WIDTH, matrix.dtype)
+    found = _aligned(memory, len(rows), width)
+    found[:, : rows.shape[1]] = rows
+    return found.reshape(*matrix.shape[:-1], width)
+
+
+@njit
+def rows(count, width, like):
+    """Not yet written; `width` is that of whole blocks."""
+    return _aligned(np.empty(count * width + WIDTH, like.dtype), count, width)
+
+
+@register_jitable
+def _aligned(memory, count, width):
+    """Rows begin where a block may be loaded at once."""
+    ahead = (-(memory.ctypes.data // memory.itemsize)) % WIDTH
+    return memory[ahead : ahead + count * width].reshape(count, width)
 
 
 @inner
