@@ -42,7 +42,7 @@ def product(factors, weights, sums, count):
         _two_blocks(factors, weights, sums, rows, j, j + BLOCK)
         j += BLOCK + BLOCK
     if j < width:
-        _two_blocks(factors, weights, sums, rows, j, j)
+        _one_block(factors, weights, sums, rows, j)
 
 
 @inner
@@ -68,3 +68,16 @@ def _two_blocks(factors, weights, sums, rows, j, k):
 def _term(factors, weights, i, j, k, a, b):
     factor, row = spread(factors[i]), weights[i]
     return multiply_add(factor, load(row, j), a), multiply_add(factor, load(row, k), b)
+
+
+@inner
+def _one_block(factors, weights, sums, rows, j):
+    zero, i = spread(sums.dtype.type(0.0)), np.uint64(0)
+    a, b = zero, zero
+    while i + TWO <= rows:
+        a = multiply_add(spread(factors[i]), load(weights[i], j), a)
+        b = multiply_add(spread(factors[i + ONE]), load(weights[i + ONE], j), b)
+        i += TWO
+    if i < rows:
+        a = multiply_add(spread(factors[i]), load(weights[i], j), a)
+    store(sums, j, a + b)

@@ -15,6 +15,7 @@ import numpy as np
 
 from hmmtts.hmm.backends.cpu.compile import inner, kernel, reduction, row
 from hmmtts.hmm.backends.cpu.extended import plain_exponentials
+from hmmtts.hmm.backends.cpu.lanes import WIDTH, load, multiply_add, spread, store, total
 from hmmtts.hmm.backends.cpu.left_to_right import DONE, OUT_OF_RANGE
 from hmmtts.hmm.backends.cpu.product import product
 from hmmtts.hmm.backends.cpu.semi_markov_left_to_right import check
@@ -23,12 +24,13 @@ RESCALE = 16  # frames between divisions by the sum
 SMALL = 1e-50  # a factor below is multiplied into what is pending
 LOST = 1e-8  # how far a sum of posteriors may be from one
 NONE = -np.inf
+BLOCK = np.uint64(WIDTH)
 
 
-@row
+@inner
 def _add(out, start, w, factor):
-    for i in range(np.uint64(w.shape[0])):
-        out[start + i] += factor * w[i]
+    for n in range(np.uint64(0), np.uint64(w.shape[0]), BLOCK):
+        store(out, start + n, multiply_add(spread(factor), load(w, n), load(out, start + n)))
 
 
 @row
@@ -51,12 +53,12 @@ def _sum(x, start, count):
     return s
 
 
-@reduction
+@inner
 def _dot(w, x, start):
-    s = 0.0
-    for i in range(np.uint64(w.shape[0])):
-        s += w[i] * x[start + i]
-    return s
+    sums = spread(0.0)
+    for n in range(np.uint64(0), np.uint64(w.shape[0]), BLOCK):
+        sums = multiply_add(load(w, n), load(x, start + n), sums)
+    return total(sums)
 
 
 @reduction
@@ -84,7 +86,7 @@ def forward_backward(
     wide = transition.shape[1]
     entry, done = np.zeros((longest + 1, wide)), np.empty((longest + 1, K))
     pending, space = np.empty((K, longest + 1 + W)), np.zeros((4, wide))
-    taken, lasted = np.empty((K, K)), np.empty((K, W))
+    taken, lasted = np.empty((K, wide)), np.empty((K, W))
     for b in utterances:
         T, x = frames[b], log_obs[b]
         posterior[b, T:] = 0.0
@@ -162,10 +164,10 @@ def _forward(emission, tops, T, initial, transition, durations, final, entry, do
             for k in range(K):
                 if entry[t, k] > 0.0:
                     _add(pending[k], now + np.uint64(1), durations[k], entry[t, k] / factor[k])
-    total = 0.0
+    whole = 0.0
     for k in range(K):
-        total += done[T, k] * final[k]
-    return math.log(total) + scales[T] if total > 0.0 else NONE
+        whole += done[T, k] * final[k]
+    return math.log(whole) + scales[T] if whole > 0.0 else NONE
 
 
 @inner
