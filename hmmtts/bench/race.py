@@ -53,7 +53,8 @@ def race(
                 raise
             kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
             absent[contender.name] = f"{kind}{error}".splitlines()[0][:120]
-    times = interleave(calls, effort.seconds, effort.rounds)
+    alone = any(contender.clock == "alone" for contender in contenders)
+    times = interleave(calls, effort.seconds, effort.rounds, alone)
     records = []
     for contender in contenders:
         name, unit = contender.name, "ms cpu" if contender.clock == "cpu" else "ms wall"

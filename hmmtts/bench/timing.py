@@ -28,8 +28,14 @@ class Times(NamedTuple):
     alone: float
 
 
-def interleave(calls: Mapping[str, Callable[[], object]], seconds: float, rounds: int) -> dict[str, Times]:
-    """Call each a few times in turn, `rounds` times or until `seconds` are over; what takes long is called less."""
+def interleave(
+    calls: Mapping[str, Callable[[], object]], seconds: float, rounds: int, alone: bool = False
+) -> dict[str, Times]:
+    """Call each a few times in turn, `rounds` times or until `seconds` are over; what takes long is called less.
+
+    Without `alone` that time is the wall time: to ask for what threads waited takes as long as a short call, and leaves it
+    cold caches.
+    """
     samples: dict[str, list[Times]] = {name: [] for name in calls}
     start = time.perf_counter()
     with _no_collection():
@@ -40,26 +46,26 @@ def interleave(calls: Mapping[str, Callable[[], object]], seconds: float, rounds
                 slow = bool(samples[name]) and samples[name][0].wall > 1e3 * seconds / rounds
                 if slow and i >= FEWEST_ROUNDS:
                     continue
-                samples[name] += [_sample(call)] if slow else _turn(call)
+                samples[name] += [_sample(call, alone)] if slow else _turn(call, alone)
     return {
         name: Times(*(min(column) for column in zip(*taken, strict=True))) for name, taken in samples.items()
     }
 
 
-def _turn(call: Callable[[], object]) -> list[Times]:
+def _turn(call: Callable[[], object], alone: bool) -> list[Times]:
     """At least so many calls and so many milliseconds, whoever's turn it is."""
     samples: list[Times] = []
     while len(samples) < CALLS or sum(sample.wall for sample in samples) < MILLISECONDS:
-        samples.append(_sample(call))
+        samples.append(_sample(call, alone))
     return samples
 
 
-def _sample(call: Callable[[], object]) -> Times:
-    waited = _waits()
+def _sample(call: Callable[[], object], alone: bool) -> Times:
+    waited = _waits() if alone else {}
     wall, cpu = time.perf_counter(), time.process_time()
     call()
     cpu, wall = 1e3 * (time.process_time() - cpu), 1e3 * (time.perf_counter() - wall)
-    waits = sum(wait - waited.get(thread, 0.0) for thread, wait in _waits().items())
+    waits = sum(wait - waited.get(thread, 0.0) for thread, wait in _waits().items()) if alone else 0.0
     return Times(cpu, wall, max(cpu, wall - waits))
 
 
