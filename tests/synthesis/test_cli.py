@@ -206,8 +206,8 @@ def test_a_model_is_evaluated_as_training_does(hmmtts, bundle, tmp_path, monkeyp
         got = report["figures"][key]
         assert (got is None and np.isnan(value)) or got == pytest.approx(value, rel=1e-4), key
     assert report["figures"]["test/alignment_accuracy"] > 0.95
-    low, high = report["intervals"]["test/duration_accuracy"]
-    assert low < report["figures"]["test/duration_accuracy"] < high
+    low, high = report["intervals"]["test/mcd_db"]
+    assert low < report["figures"]["test/mcd_db"] < high
     rows = list(csv.DictReader(Path("m.csv").read_text().splitlines()))
     assert sorted(row["id"] for row in rows) == ["u100", "u101", "u102"]
     mean = np.mean([float(row["test/alignment_accuracy"]) for row in rows])
