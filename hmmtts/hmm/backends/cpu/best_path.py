@@ -77,10 +77,7 @@ def _recurse_plain(x, T, S, stay, moved, d, w, worst):
     for t in range(1, T):
         lo, hi = band(t, T, S, 1)
         worst = _stay_or_move(d, w, x[t], end, moved[t], lo, hi, worst)
-        if t < S or t > T - S:
-            worst = _beside(x[t], end, lo, hi, worst)
-        if t % NORMALISE == 0:
-            _normalise(d, lo, hi)
+        worst = _finish(d, x[t], t, T, S, lo, hi, worst)
     return worst
 
 
@@ -96,18 +93,20 @@ def _recurse_arcs(x, T, S, arcs, per_frame, skips, moved, skipped, space, worst)
         worst = _stay_move_or_skip(
             d, stay, move, skip, skips, x[t], end, moved[t], skipped[t if skips else 0], lo, hi, worst
         )
-        if t < S or t > T - S:
-            worst = _beside(x[t], end, lo, hi, worst)
-        if t % NORMALISE == 0:
-            _normalise(d, lo, hi)
+        worst = _finish(d, x[t], t, T, S, lo, hi, worst)
     return worst
 
 
 @inner
-def _beside(x, end, lo, hi, worst):
-    """What no path can use must be numbers too; in most frames there is nothing."""
-    worst = cells.worst_score(x, end, ZERO, lo & BLOCK, worst)
-    return cells.worst_score(x, end, whole_blocks(hi), end, worst)
+def _finish(d, x, t, T, S, lo, hi, worst):
+    """Of a frame: scores that no path can use must be numbers too, and those that are kept stay near zero."""
+    if t < S or t > T - S:
+        end = np.uint64(S)
+        worst = cells.worst_score(x, end, ZERO, lo & BLOCK, worst)
+        worst = cells.worst_score(x, end, whole_blocks(hi), end, worst)
+    if t % NORMALISE == 0:
+        _normalise(d, lo, hi)
+    return worst
 
 
 @inner

@@ -12,6 +12,7 @@ around them, which no path can use (left_to_right.py says why they do no harm).
 import numpy as np
 from numba import njit
 
+from hmmtts.hmm.backends.cpu import product
 from hmmtts.hmm.backends.cpu.compile import inner
 from hmmtts.hmm.backends.cpu.lanes import (
     WIDTH,
@@ -50,9 +51,7 @@ IMPOSSIBLE = F(-np.inf)
 def rows(count, states, like):
     """Rows of cells, not yet written, that begin where a vector may be loaded at once."""
     width = np.int64(BLOCK & np.uint64(states + WIDTH - 1)) + 2 * WIDTH
-    memory = np.empty(count * width + 64, like.dtype)
-    ahead = (-(memory.ctypes.data // memory.itemsize)) % WIDTH
-    return memory[ahead : ahead + count * width].reshape(count, width)
+    return product.rows(count, width, like)
 
 
 @inner

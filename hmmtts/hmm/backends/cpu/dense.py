@@ -13,7 +13,7 @@ from numba import types
 from numba.extending import overload
 
 from hmmtts.hmm.backends.cpu import cells, doubles, rows
-from hmmtts.hmm.backends.cpu.compile import inner, kernel, reduction, row
+from hmmtts.hmm.backends.cpu.compile import inner, kernel, row
 from hmmtts.hmm.backends.cpu.lanes import (
     WIDTH,
     largest,
@@ -95,14 +95,6 @@ def _share(a, beta, scale, emission, gamma, weighted):
         store_until(gamma, n, end, load(a, n) * after)
         store(weighted, n, load(emission, n) * after)
     return top(highest)
-
-
-@reduction
-def _best(x):
-    top = x[0]
-    for j in range(1, x.shape[0]):
-        top = max(top, x[j])
-    return top
 
 
 @kernel
@@ -361,7 +353,7 @@ def viterbi(utterances, log_obs, initial, transition, final, frames, path, score
                 _take_better(n, pointers[t], transition[i], d[i], np.int32(i))
             _add_to(n, x[t])
             if t % 16 == 15:
-                top = _best(n)
+                top = rows.most(n)
                 if top > NONE:
                     _minus(n, top)
             d, n = n, d

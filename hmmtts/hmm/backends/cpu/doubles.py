@@ -28,6 +28,7 @@ from hmmtts.hmm.backends.cpu.lanes import (
     total,
     where,
 )
+from hmmtts.hmm.backends.cpu.product import aligned
 
 NONE = -np.inf
 LOWEST = -708.0  # below, exp is no ordinary number any more
@@ -171,9 +172,7 @@ def scale(x, factor, end):
 def rows(count, end):
     """Padded rows of zeros, which begin where a vector may be loaded at once and end with a whole block."""
     width = (end + WIDTH - 1) // WIDTH * WIDTH
-    memory = np.zeros(count * width + WIDTH)
-    ahead = (-(memory.ctypes.data // memory.itemsize)) % WIDTH
-    return memory[ahead : ahead + count * width].reshape(count, width)
+    return aligned(np.zeros(count * width + WIDTH), count, width)
 
 
 @njit

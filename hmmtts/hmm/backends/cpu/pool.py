@@ -58,12 +58,12 @@ def _workers(count: int, process: int) -> list[SimpleQueue]:
 
 
 def _work(tasks: SimpleQueue) -> None:
-    while (task := tasks.get()) is not None:
-        kernel, share, done = task
+    while True:
+        kernel, share, done = tasks.get()
         try:
             kernel(share)
         except BaseException as error:  # the caller's to raise
             done.put(error)
         else:
             done.put(None)
-        del task, kernel, share, done  # else they hold the batch until the next
+        del kernel, share, done  # else they hold the batch until the next

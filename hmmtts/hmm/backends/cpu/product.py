@@ -16,7 +16,7 @@ def padded(matrix: np.ndarray) -> np.ndarray:
     rows = matrix.reshape(-1, matrix.shape[-1])
     width = -(-rows.shape[1] // WIDTH) * WIDTH
     memory = np.zeros(len(rows) * width + WIDTH, matrix.dtype)
-    found = _aligned(memory, len(rows), width)
+    found = aligned(memory, len(rows), width)
     found[:, : rows.shape[1]] = rows
     return found.reshape(*matrix.shape[:-1], width)
 
@@ -24,11 +24,11 @@ def padded(matrix: np.ndarray) -> np.ndarray:
 @njit
 def rows(count, width, like):
     """Not yet written; `width` is that of whole blocks."""
-    return _aligned(np.empty(count * width + WIDTH, like.dtype), count, width)
+    return aligned(np.empty(count * width + WIDTH, like.dtype), count, width)
 
 
 @register_jitable
-def _aligned(memory, count, width):
+def aligned(memory, count, width):
     """Rows begin where a block may be loaded at once."""
     ahead = (-(memory.ctypes.data // memory.itemsize)) % WIDTH
     return memory[ahead : ahead + count * width].reshape(count, width)

@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from hmmtts.hmm.backends.cpu.compile import FAST, inner, row
+from hmmtts.hmm.backends.cpu.compile import FAST, inner, reduction, row
 
 F = np.float32
 LANES = np.uint64(16)  # float32 cells in the longest vectors
@@ -93,6 +93,14 @@ def blocks(lo, hi):
     whole = lo + ((hi - lo) & WHOLE)
     overlapping = hi - LANES if hi - lo > LANES else whole
     return (lo, whole), (overlapping if whole < hi else hi, hi)
+
+
+@reduction
+def most(x):
+    top = x[0]
+    for i in range(1, x.shape[0]):
+        top = max(top, x[i])
+    return top
 
 
 @inner

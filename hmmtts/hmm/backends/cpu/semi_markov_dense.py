@@ -13,6 +13,7 @@ import math
 
 import numpy as np
 
+from hmmtts.hmm.backends.cpu import rows
 from hmmtts.hmm.backends.cpu.compile import inner, kernel, reduction, row
 from hmmtts.hmm.backends.cpu.extended import plain_exponentials
 from hmmtts.hmm.backends.cpu.lanes import WIDTH, load, multiply_add, spread, store, total
@@ -59,14 +60,6 @@ def _dot(w, x, start):
     for n in range(np.uint64(0), np.uint64(w.shape[0]), BLOCK):
         sums = multiply_add(load(w, n), load(x, start + n), sums)
     return total(sums)
-
-
-@reduction
-def _best(x):
-    top = x[0]
-    for i in range(1, x.shape[0]):
-        top = max(top, x[i])
-    return top
 
 
 @kernel
@@ -118,7 +111,7 @@ def _emissions(x, T, emission, tops):
     """Emissions relative to the best of their frame; False if a frame is impossible."""
     K = x.shape[1]
     for t in range(T):
-        top = _best(x[t])
+        top = rows.most(x[t])
         if top == NONE:
             return False
         tops[t] = top
