@@ -6,22 +6,30 @@ it outlives any death.
 
 import json
 import logging
+import multiprocessing
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 from lightning.pytorch import Callback, Trainer
 
+from hmmtts.batch import Batch
 from hmmtts.build import checkpoint
 from hmmtts.training.faults import exit_code
-from tests.training.toy import train
+from tests.training import toy
 
 ROOT = Path(__file__).resolve().parents[2]
-MOMENTS = ("forward", "optimizer", "batch", "validation", "validated", "writing", "saved")
+MOMENTS = (
+    "forward", "optimizer", "batch", "loading", "validation", "validated", "saving", "writing", "saved"
+)  # fmt: skip
+LATE = 0.3
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload([__name__])
 
 
 class Diary(Callback):
@@ -44,7 +52,7 @@ class Diary(Callback):
 
 
 class SignalAt(Callback):
-    """`number` to this very process at a moment of a step: SIGKILL is real."""
+    """`number` to this very process, once, at a moment of a step: SIGKILL is real."""
 
     def __init__(self, step: int, moment: str, number: int = signal.SIGKILL):
         assert moment in MOMENTS, moment
@@ -54,7 +62,8 @@ class SignalAt(Callback):
 
     def _at(self, trainer: Trainer, moment: str, step: int) -> None:
         if moment == self.moment and step == self.step:
-            os.kill(os.getpid(), self.number)
+            self.step = -1
+            send(Path(trainer.default_root_dir), os.getpid(), self.number)
 
     def on_train_batch_start(self, trainer: Trainer, *_: object) -> None:
         self._at(trainer, "forward", trainer.global_step + 1)
@@ -62,11 +71,15 @@ class SignalAt(Callback):
     def on_train_start(self, trainer: Trainer, *_: object) -> None:
         optimizer = trainer.optimizers[0]
         optimizer.register_step_post_hook(lambda *_: self._at(trainer, "optimizer", trainer.global_step + 1))
-        write, save = checkpoint.torch.save, checkpoint.save
+        begin, write, save = trainer.save_checkpoint, checkpoint.torch.save, checkpoint.save
+
+        def before(*arguments: object) -> None:  # on every rank; only the first writes
+            self._at(trainer, "saving", trainer.global_step)
+            begin(*arguments)
 
         def half(content: dict, file: object) -> None:
             write(content, file)
-            if (self.moment, self.step) == ("writing", trainer.global_step):
+            if (self.moment, self.step, self.number) == ("writing", trainer.global_step, signal.SIGKILL):
                 file.truncate(file.tell() // 2)
             self._at(trainer, "writing", trainer.global_step)
 
@@ -74,16 +87,37 @@ class SignalAt(Callback):
             save(*arguments)
             self._at(trainer, "saved", trainer.global_step)
 
+        trainer.save_checkpoint = before  # type: ignore[method-assign]
         checkpoint.torch.save, checkpoint.save = half, whole
 
     def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
-        self._at(trainer, "batch", trainer.global_step)
+        step = trainer.global_step
+        self._at(trainer, "batch", step)
+        if (self.moment, self.step) == ("loading", step):  # in half the time that the next batch takes
+            threading.Timer(LATE / 2, self._at, (trainer, "loading", step)).start()
 
     def on_validation_batch_end(self, trainer: Trainer, *_: object) -> None:
         self._at(trainer, "validation", trainer.global_step)
 
     def on_validation_end(self, trainer: Trainer, *_: object) -> None:
         self._at(trainer, "validated", trainer.global_step)
+
+
+def send(folder: Path, process: int, number: int) -> None:
+    """The time of the file `signalled` is that of the signal."""
+    (folder / "signalled").touch()
+    os.kill(process, number)
+
+
+def late() -> None:
+    """Every batch takes LATE seconds to load."""
+    made = toy.collate
+
+    def slowly(indices: list[int]) -> Batch:
+        time.sleep(LATE)
+        return made(indices)
+
+    toy.collate = slowly
 
 
 class SlowSave(Callback):
@@ -101,23 +135,56 @@ class SlowSave(Callback):
         Path.replace = slow  # type: ignore[method-assign]
 
 
-def start(folder: Path, ranks: int = 1, own_group: bool = False, **options: object) -> list[subprocess.Popen]:
+class Fork:
+    """A process like those of subprocess, forked from one that has imported torch, which is nine tenths of a life."""
+
+    def __init__(self, *arguments: object):
+        self._process = FORKS.Process(target=forked, args=arguments)
+        self._process.start()
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("a forked life", timeout or 0.0)
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+def forked(environment: dict[str, str], folder: Path, said: Path, options: dict) -> None:
+    multiprocessing.set_start_method("fork", force=True)  # of its own loading processes, as everywhere
+    os.environ.update(environment)
+    with said.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+    live(folder, options)
+
+
+def start(
+    folder: Path, ranks: int = 1, own_group: bool = False, fork: bool = False, **options: object
+) -> list[subprocess.Popen | Fork]:
     """The processes of one life. `signals`: (step, moment, number) of SignalAt, for the rank `of`, None for all."""
     folder.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-    }
-    command = [sys.executable, "-m", "tests.training.life", str(folder)]
-    lives = []
+    options |= {"ranks": ranks}
+    meeting = {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    lives: list[subprocess.Popen | Fork] = []
     for rank in range(ranks):
-        mine = environment | ({"LOCAL_RANK": str(rank), "NODE_RANK": "0"} if ranks > 1 else {})
-        with (folder / f"said-{rank}").open("ab") as said:
+        environment = (
+            os.environ | meeting | ({"LOCAL_RANK": str(rank), "NODE_RANK": "0"} if ranks > 1 else {})
+        )
+        said = folder / f"said-{rank}"
+        if fork:
+            lives.append(Fork(environment, folder, said, options))
+            continue
+        with said.open("ab") as file:
             lives.append(
                 subprocess.Popen(
-                    [*command, json.dumps({"ranks": ranks, **options})],
-                    cwd=ROOT, env=mine, stderr=said, stdout=subprocess.DEVNULL, start_new_session=own_group,
+                    [sys.executable, "-m", "tests.training.life", str(folder), json.dumps(options)],
+                    cwd=ROOT, env=environment, stderr=file, stdout=subprocess.DEVNULL, start_new_session=own_group,
                 )
             )  # fmt: skip
     return lives
@@ -129,7 +196,7 @@ def free_port() -> int:
         return listening.getsockname()[1]
 
 
-def ended(lives: list[subprocess.Popen], seconds: float = 300) -> list[int]:
+def ended(lives: list[subprocess.Popen | Fork], seconds: float = 300) -> list[int]:
     """The exit codes; whoever outlives the time is killed, which no test expects."""
     deadline = time.monotonic() + seconds
     try:
@@ -140,11 +207,17 @@ def ended(lives: list[subprocess.Popen], seconds: float = 300) -> list[int]:
             life.wait()
 
 
-def begun(folder: Path, lives: list[subprocess.Popen]) -> None:
+def begun(folder: Path, lives: list[subprocess.Popen | Fork]) -> None:
     """Wait for the first batch."""
     while not (folder / "begun").exists() and all(life.poll() is None for life in lives):
         time.sleep(0.02)
     (folder / "begun").unlink(missing_ok=True)
+
+
+def batches(folder: Path, rank: int = 0) -> int:
+    """That this rank has begun so far, in all lives."""
+    diary = folder / f"diary-{rank}"
+    return len(diary.read_text().splitlines()) if diary.exists() else 0
 
 
 def said(folder: Path, rank: int = 0) -> str:
@@ -161,19 +234,20 @@ def seen(folder: Path, rank: int = 0) -> list[str]:
     return [batches[position] for position in range(len(batches))]
 
 
-def main() -> None:
-    folder, options = Path(sys.argv[1]), json.loads(sys.argv[2])
+def live(folder: Path, options: dict) -> None:
     rank = int(os.environ.get("LOCAL_RANK", 0))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     callbacks: list[Callback] = [Diary(folder / f"diary-{rank}", options.pop("pause", 0.0))]
     if seconds := options.pop("slow_save", 0.0):
         callbacks.append(SlowSave(seconds))
+    if options.pop("late", False):
+        late()
     of = options.pop("of", 0)
     for at in options.pop("signals", []):
         if of in (rank, None):
             callbacks.append(SignalAt(*at))
     try:
-        train(folder, *callbacks, **options)
+        toy.train(folder, *callbacks, **options)
     except BaseException as error:
         code = exit_code(error)
         if code == 1:
@@ -183,4 +257,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    live(Path(sys.argv[1]), json.loads(sys.argv[2]))

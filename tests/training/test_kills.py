@@ -119,39 +119,70 @@ def test_the_loss_scale_is_kept(tmp_path: Path):
     assert scaler["scale"] > 2.0**16
 
 
-def test_two_processes_and_every_signal_to_either_or_both(whole, tmp_path: Path, monkeypatch):
-    """Every one comes inside the optimizer's step; all ranks leave at the end of that batch, and nobody is requeued."""
-    asked = tmp_path / "scontrol-was-asked"
-    fake = tmp_path / "bin" / "scontrol"
+@pytest.fixture
+def requeued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What exists once `scontrol` was asked for anything."""
+    asked, fake = tmp_path / "scontrol-was-asked", tmp_path / "bin" / "scontrol"
     fake.parent.mkdir()
     fake.write_text(f'#!/bin/sh\necho "$@" >> {asked}\n')
     fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
-    run, both = tmp_path / "run", None
-    for step, (number, of) in enumerate(
-        [
-            (signal.SIGTERM, 0), (signal.SIGTERM, 1), (signal.SIGTERM, both), (signal.SIGUSR1, 0), (signal.SIGUSR1, 1),
-            (signal.SIGUSR1, both), (signal.SIGHUP, 1),
-        ],
-        start=2,
-    ):  # fmt: skip
-        step *= 2  # 4, 6 (validated), 8, ...
-        lives = life.start(run, 2, logged=True, signals=[(step, "optimizer", number)], of=of)
-        assert life.ended(lives) == [143, 143], life.said(run)
-        assert f"received {signal.Signals(number).name}: saved step {step}, exiting 143" in life.said(run)
-        assert checkpoint.load(run / "checkpoints" / "last.ckpt")["hmmtts"]["step"] == step
-    assert_equal(outcome(run, 2), whole[2])
-    assert not asked.exists()
+    return asked
 
 
-def test_under_slurm_nothing_is_requeued_unasked(tmp_path: Path, monkeypatch):
+def preempted(run: Path, number: int, of: int | None, moment: str, step: int) -> int:
+    """A life of two processes that the signal ends; the step that it saved."""
+    if moment == "at any time":
+        before = [life.batches(run, rank) for rank in (0, 1)]
+        lives = life.start(run, 2, fork=True, logged=True, pause=0.1)
+        while any(life.batches(run, rank) == before[rank] and lives[rank].poll() is None for rank in (0, 1)):
+            time.sleep(0.02)
+        time.sleep(random.Random(step).uniform(0.0, 0.4))
+        for rank in (0, 1) if of is None else (of,):
+            life.send(run, lives[rank].pid, number)
+    else:
+        waits = {"late": True, "workers": 1} if moment == "loading" else {}
+        lives = life.start(run, 2, fork=True, logged=True, signals=[(step, moment, number)], of=of, **waits)
+    assert life.ended(lives) == [143, 143], life.said(run)
+    assert time.time() - (run / "signalled").stat().st_mtime < 10
+    saved = checkpoint.load(run / "checkpoints" / "last.ckpt")["hmmtts"]["step"]
+    assert f"received {signal.Signals(number).name}: saved step {saved}, exiting 143" in life.said(run)
+    return saved
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP], ids=lambda it: it.name)
+def test_two_processes_and_every_signal_to_either_or_both(number, whole, requeued: Path, tmp_path: Path):
+    """Five moments for each: all ranks leave at the end of that batch, the next life goes on, and nobody is requeued."""
+    begins = {
+        "optimizer": 1,
+        "loading": 1,
+        "validation": EVERY,
+        "saving": 4,
+        "at any time": 1,
+    }  # and every so many
+    cases = [(moment, of) for moment in begins for of in (0, 1, None)]
+    random.Random(number).shuffle(cases)
+    runs, saved = [tmp_path / "run-0"], 0
+    for moment, of in cases:
+        step = (saved // begins[moment] + 1) * begins[moment]
+        if step + 1 > STEPS or (moment == "at any time" and saved > STEPS // 2):  # no room left for it
+            runs.append(tmp_path / f"run-{len(runs)}")
+            saved, step = 0, begins[moment]
+        before, saved = saved, preempted(runs[-1], number, of, moment, step)
+        if moment == "at any time":
+            assert before < saved
+        else:
+            assert saved == step + (moment != "optimizer"), (
+                moment,
+                of,
+            )  # the others come after a batch's end
+    for run in runs:
+        assert_equal(outcome(run, 2, fork=True), whole[2])
+    assert not requeued.exists()
+
+
+def test_under_slurm_nothing_is_requeued_unasked(requeued: Path, tmp_path: Path, monkeypatch):
     """Lightning would, by `scontrol requeue`, on SIGUSR1."""
-    asked = tmp_path / "scontrol-was-asked"
-    fake = tmp_path / "bin" / "scontrol"
-    fake.parent.mkdir()
-    fake.write_text(f'#!/bin/sh\necho "$@" >> {asked}\n')
-    fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
     for name, value in {
         "JOB_ID": 7,
         "JOB_NAME": "train",
@@ -163,7 +194,7 @@ def test_under_slurm_nothing_is_requeued_unasked(tmp_path: Path, monkeypatch):
         monkeypatch.setenv(f"SLURM_{name}", str(value))
     lives = life.start(tmp_path / "run", signals=[(5, "optimizer", signal.SIGUSR1)])
     assert life.ended(lives) == [143], life.said(tmp_path / "run")
-    assert not asked.exists()
+    assert not requeued.exists()
 
 
 def test_a_signal_to_every_process_of_a_run(tmp_path: Path):
