@@ -100,6 +100,9 @@ def cause(ranks: list[Rank], timeout: float) -> BaseException:
         number = signal.Signals(died[0].told)
         code = 130 if number == signal.SIGINT else 143
         return Interrupted(f"received {number.name} before the training began: nothing to save", code, number)
+    killed = [one for one in died if one.code != -signal.SIGABRT]  # NCCL aborts who has waited long enough
+    if killed:
+        return RankFailure(_of_dead(killed[0]), 1)
     stuck = [one for one in ranks if one.running and (one.state == "T" or one.silence > 0.8 * timeout)]
     if stuck:
         return RankFailure(_of_stuck(stuck[0], timeout), 1)

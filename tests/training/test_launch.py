@@ -85,6 +85,14 @@ def test_a_signal_from_outside_comes_before_what_follows_from_it(tmp_path: Path)
     assert str(cause([other, killed], 60)).startswith("rank 1 failed first, at the start: ended by SIGKILL")
 
 
+def test_a_killed_rank_is_the_cause_although_the_other_waited_long_for_it(tmp_path: Path):
+    """As where memory runs out slowly. What its own library aborts is another matter: it gave up waiting."""
+    waiting = ended(tmp_path, 0, None)
+    waiting.silence = 59.0
+    assert str(cause([waiting, ended(tmp_path, 1, -signal.SIGKILL)], 60)).startswith("rank 1 failed first")
+    assert str(cause([waiting, ended(tmp_path, 1, -signal.SIGABRT)], 60)).startswith("rank 0 hangs")
+
+
 def test_what_all_say_needs_no_rank_and_keeps_its_exit_code(tmp_path: Path):
     ranks = [ended(tmp_path, number, 3, DataError("train.csv: no text"), when=number) for number in (0, 1)]
     found = cause(ranks, 60)
