@@ -1,7 +1,6 @@
 """The fast backend for CPUs: numba kernels over numpy views of the tensors, the batch shared among a few threads."""
 
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from hmmtts.hmm.backends.contract import ForwardBackward, Problem, Viterbi, check_observations
 from hmmtts.hmm.backends.cpu import best_path, dense, left_to_right, log_domain
-from hmmtts.hmm.backends.cpu.compile import warm
+from hmmtts.hmm.backends.cpu.compile import compiled_once
 from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, IMPRECISE, OUT_OF_RANGE
 from hmmtts.hmm.backends.cpu.pool import over_batch
 from hmmtts.hmm.backends.cpu.product import padded
@@ -32,27 +31,39 @@ LOST = {torch.float32: 1e-9 / 1e-38, torch.float64: 1e-15 / 1e-307}
 
 
 def log_likelihood(problem: Problem) -> Float[Tensor, "b"]:
-    make_ready()
     return _forward_backward(problem, LIKELIHOOD).log_likelihood
 
 
 def forward_backward(problem: Problem, counts: bool) -> ForwardBackward:
-    make_ready()
     return _forward_backward(problem, COUNTS if counts else POSTERIORS)
 
 
 def viterbi(problem: Problem) -> Viterbi:
     make_ready()
-    return _viterbi(problem)
+    log_obs, topology, frames, states = problem
+    b, t, _ = log_obs.shape
+    path, score = (torch.empty(b, t, dtype=torch.int64), torch.empty(b, dtype=torch.float64))
+    status = np.zeros(b, np.int64)
+    x, lengths, outputs = (_array(log_obs), frames.numpy(), (path.numpy(), score.numpy(), status))
+    if isinstance(topology, LeftToRight):
+        arcs, per_frame, skips = _arcs(topology)
+
+        def run(utterances: np.ndarray) -> None:
+            best_path.viterbi(utterances, x, *arcs, per_frame, skips, lengths, states.numpy(), *outputs)
+    else:
+        scores = _dense_scores(topology)
+
+        def run(utterances: np.ndarray) -> None:
+            dense.viterbi(utterances, x, *scores, lengths, *outputs)
+
+    over_batch(run, _cells(problem))
+    if status.any():
+        check_observations(problem)
+    return Viterbi(path, score)
 
 
-@cache
+@compiled_once
 def make_ready() -> None:
-    """Compile the kernels unless that was done before, by whichever process."""
-    warm(__name__, compile_all)
-
-
-def compile_all() -> None:
     """Call every kernel once, on the smallest input, in both precisions."""
     for dtype in (torch.float32, torch.float64):
         log_obs, one = torch.zeros(1, 2, 2, dtype=dtype), torch.tensor([2])
@@ -62,10 +73,11 @@ def compile_all() -> None:
             problem = Problem(log_obs, topology, one, one)
             _forward_backward(problem, COUNTS)
             _forward_backward(problem._replace(log_obs=log_obs - 1e9 * torch.eye(2, dtype=dtype)), COUNTS)
-            _viterbi(problem)
+            viterbi(problem)
 
 
 def _forward_backward(problem: Problem, wanted: int) -> ForwardBackward:
+    make_ready()
     if isinstance(problem.topology, LeftToRight):
         return _left_to_right(problem, problem.topology, wanted)
     return _dense(problem, problem.topology, wanted)
@@ -143,29 +155,6 @@ def _in_double(problem: Problem, topology: Dense, wanted: int) -> ForwardBackwar
         return result._replace(posterior=None if result.posterior is None else result.posterior.float())
     counts = Dense._make(None if count is None else count.float() for count in result.counts)
     return ForwardBackward(result.log_likelihood, result.posterior.float(), counts)
-
-
-def _viterbi(problem: Problem) -> Viterbi:
-    log_obs, topology, frames, states = problem
-    b, t, _ = log_obs.shape
-    path, score = (torch.empty(b, t, dtype=torch.int64), torch.empty(b, dtype=torch.float64))
-    status = np.zeros(b, np.int64)
-    x, lengths, outputs = (_array(log_obs), frames.numpy(), (path.numpy(), score.numpy(), status))
-    if isinstance(topology, LeftToRight):
-        arcs, per_frame, skips = _arcs(topology)
-
-        def run(utterances: np.ndarray) -> None:
-            best_path.viterbi(utterances, x, *arcs, per_frame, skips, lengths, states.numpy(), *outputs)
-    else:
-        scores = _dense_scores(topology)
-
-        def run(utterances: np.ndarray) -> None:
-            dense.viterbi(utterances, x, *scores, lengths, *outputs)
-
-    over_batch(run, _cells(problem))
-    if status.any():
-        check_observations(problem)
-    return Viterbi(path, score)
 
 
 def _finish(problem: Problem, status: np.ndarray, exact: Callable[..., None]) -> None:

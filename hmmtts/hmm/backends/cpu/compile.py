@@ -10,11 +10,11 @@ import hashlib
 import logging
 import os
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
+from threading import local
 
 import llvmlite.binding
 import numba
@@ -64,20 +64,44 @@ def cache_folder(module: str) -> Path:
     return _user_cache() / "kernels" / f"{module.rpartition('.')[2]}-{digest.hexdigest()[:16]}"
 
 
-def warm(module: str, compile_all: Callable[[], None]) -> float:
-    """Compile a module's kernels unless that was done before; others who come meanwhile wait. Returns the seconds taken."""
-    folder, start = cache_folder(module), time.monotonic()
+def compiled_once(call_all: Callable[[], None]) -> Callable[[], None]:
+    """Of a function that calls every kernel of its module: does so unless it was done before, by whichever process.
+
+    Whoever comes meanwhile waits. What it calls may ask for it again.
+    """
+    done, this_thread = False, local()
+
+    @wraps(call_all)
+    def make_ready() -> None:
+        nonlocal done
+        if done or getattr(this_thread, "calls_all", False):
+            return
+        this_thread.calls_all = True
+        try:
+            _once(cache_folder(call_all.__module__), call_all)
+        finally:
+            this_thread.calls_all = False
+        done = True
+
+    return make_ready
+
+
+def _once(folder: Path, call_all: Callable[[], None]) -> None:
     ready = folder / "ready"
     if ready.exists():
-        return 0.0
+        return
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not ready.exists():
-            log.warning("compiling kernels once into %s (10 to 60 seconds)", folder)
-            compile_all()
-            ready.touch()
-    return time.monotonic() - start
+        try:
+            if not ready.exists():
+                log.warning("compiling kernels once into %s (10 to 60 seconds)", folder)
+                call_all()
+                ready.touch()
+        finally:
+            fcntl.flock(
+                lock, fcntl.LOCK_UN
+            )  # a process forked meanwhile has the file open too: closing does not do
 
 
 def _source(module: str) -> Path:

@@ -1,12 +1,11 @@
 """One long utterance, piece by piece: what is needed of a piece is carried in from its ends. c frames, n states."""
 
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
 from hmmtts.hmm.backends.cpu import doubles, recursion, rows
-from hmmtts.hmm.backends.cpu.compile import inner, kernel, warm
+from hmmtts.hmm.backends.cpu.compile import compiled_once, inner, kernel
 
 NONE = recursion.NONE
 Row = np.ndarray
@@ -31,13 +30,8 @@ class Counts(NamedTuple):
     steps: np.ndarray  # [3 n] of a left-to-right model
 
 
-@cache
+@compiled_once
 def make_ready() -> None:
-    """Compile the kernels unless that was done before, by whichever process."""
-    warm(__name__, compile_all)
-
-
-def compile_all() -> None:
     x, square = np.zeros((2, 2)), np.zeros((2, 2))
     for laws in (
         Laws(np.zeros(2), np.zeros(2), True, square, square + 1, 0.0),

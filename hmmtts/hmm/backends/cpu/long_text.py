@@ -5,11 +5,9 @@ scores of a block computed once more: as a path moves at most two states a frame
 Chains are those of hmmtts.hmm.ctc without their start and end.
 """
 
-from functools import cache
-
 import numpy as np
 
-from hmmtts.hmm.backends.cpu.compile import kernel, row, warm
+from hmmtts.hmm.backends.cpu.compile import compiled_once, kernel, row
 
 BLOCK = 1024
 PAD = 2  # empty states before the first
@@ -90,12 +88,7 @@ def _step_back(old, new, frame, classes, skips, pointers):
         pointers[n] = back
 
 
-@cache
+@compiled_once
 def make_ready() -> None:
-    """Compile the kernel unless that was done before, by whichever process."""
-    warm(__name__, compile_all)
-
-
-def compile_all() -> None:
     """Call the kernel once, on the smallest input."""
     best_path(np.zeros((2, 2), np.float32), np.zeros(1, np.int64), np.zeros(1), np.zeros(2, np.int64))

@@ -6,8 +6,6 @@ The squares are taken after the subtraction: nothing cancels, as it does in x^2 
 data lie from zero in units of their deviation.
 """
 
-from functools import cache
-
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -15,7 +13,7 @@ from numba import njit
 from torch import Tensor
 
 from hmmtts.hmm.backends.cpu import rows
-from hmmtts.hmm.backends.cpu.compile import FAST, inner, kernel, row, warm
+from hmmtts.hmm.backends.cpu.compile import FAST, compiled_once, inner, kernel, row
 from hmmtts.hmm.backends.cpu.pool import over_batch
 
 F = np.float32
@@ -163,6 +161,12 @@ def log_densities(blocks, x, mean, weight, offset, k, m, wanted, out, share):
                         share[f] = F(0.0)
 
 
+@compiled_once
+def make_ready() -> None:
+    one = torch.zeros(1, 1, 1)
+    score(one[0], one, one, one[0], shares=True)
+
+
 Scored = tuple[Float[Tensor, "n k"], Float[Tensor, "n m k"] | None]
 
 
@@ -175,21 +179,6 @@ def score(
 ) -> Scored:
     """log sum over m of exp(offset - precision (x - mean)^2 / 2), and the share of each component if asked for."""
     make_ready()
-    return _score(x, mean, precision, offset, shares)
-
-
-@cache
-def make_ready() -> None:
-    """Compile the kernel unless that was done before, by whichever process."""
-    warm(__name__, compile_all)
-
-
-def compile_all() -> None:
-    one = torch.zeros(1, 1, 1)
-    _score(one[0], one, one, one[0], shares=True)
-
-
-def _score(x: Tensor, mean: Tensor, precision: Tensor, offset: Tensor, shares: bool) -> Scored:
     (n, _), (k, m, d) = x.shape, mean.shape
     p = -(-k * m // LANES) * LANES
     log_obs = torch.empty(n, k)

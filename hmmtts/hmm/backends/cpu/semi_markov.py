@@ -1,7 +1,6 @@
 """Semi-Markov models on CPUs: numba kernels that compute in float64, whatever the precision of the emissions."""
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from hmmtts.hmm.backends.cpu import semi_markov_best_path as best_path
 from hmmtts.hmm.backends.cpu import semi_markov_dense as dense
 from hmmtts.hmm.backends.cpu import semi_markov_dense_extended as dense_extended
 from hmmtts.hmm.backends.cpu import semi_markov_left_to_right as left_to_right
-from hmmtts.hmm.backends.cpu.compile import warm
+from hmmtts.hmm.backends.cpu.compile import compiled_once
 from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, OUT_OF_RANGE
 from hmmtts.hmm.backends.cpu.pool import over_batch
 from hmmtts.hmm.backends.cpu.product import padded
@@ -30,27 +29,36 @@ HIGH = (
 
 
 def log_likelihood(problem: Problem) -> Float[Tensor, "b"]:
-    make_ready()
     return _forward_backward(problem, LIKELIHOOD).log_likelihood
 
 
 def forward_backward(problem: Problem, counts: bool) -> ForwardBackward:
-    make_ready()
     return _forward_backward(problem, COUNTS if counts else POSTERIORS)
 
 
 def viterbi(problem: Problem) -> Viterbi:
     make_ready()
-    return _viterbi(problem)
+    b, t, _ = problem.log_obs.shape
+    x, frames, states = _array(problem.log_obs), problem.frames.numpy(), problem.states.numpy()
+    path, score = torch.empty(b, t, dtype=torch.int64), torch.empty(b, dtype=torch.float64)
+    status = np.zeros(b, np.int64)
+    outputs = (path.numpy(), score.numpy(), status)
+    run: Callable[[np.ndarray], Any]
+    if isinstance(problem.topology, SemiMarkovLeftToRight):
+        durations = _array(problem.topology.durations)
+        run = lambda share: best_path.left_to_right(share, x, durations, frames, states, *outputs)  # noqa: E731
+    else:
+        assert isinstance(problem.topology, SemiMarkovDense)
+        scores = _scores(problem.topology)
+        run = lambda share: best_path.dense(share, x, *scores, frames, *outputs)  # noqa: E731
+    over_batch(run, _cells(problem))
+    for i in _out_of_range(problem, status):
+        path[i], score[i] = (part[0] for part in plain.viterbi(_one(problem, i)))
+    return Viterbi(path, score)
 
 
-@cache
+@compiled_once
 def make_ready() -> None:
-    """Compile the kernels unless that was done before, by whichever process."""
-    warm(__name__, compile_all)
-
-
-def compile_all() -> None:
     """Call every kernel once, on the smallest input."""
     log_obs, two = torch.zeros(1, 2, 2), torch.tensor([2])
     row, square = torch.zeros(2), torch.zeros(2, 2)
@@ -62,10 +70,11 @@ def compile_all() -> None:
     ):
         problem = Problem(log_obs, topology, two, two)
         _forward_backward(problem, COUNTS)
-        _viterbi(problem)
+        viterbi(problem)
 
 
 def _forward_backward(problem: Problem, wanted: int) -> ForwardBackward:
+    make_ready()
     if isinstance(problem.topology, SemiMarkovLeftToRight):
         return _left_to_right(problem, problem.topology, wanted)
     assert isinstance(problem.topology, SemiMarkovDense)
@@ -118,26 +127,6 @@ def _dense(problem: Problem, topology: SemiMarkovDense, wanted: int) -> ForwardB
     if topology.final is None:
         result = result._replace(counts=SemiMarkovDense(*counts[:3]))
     return _as_wanted(problem, wanted, result)
-
-
-def _viterbi(problem: Problem) -> Viterbi:
-    b, t, _ = problem.log_obs.shape
-    x, frames, states = _array(problem.log_obs), problem.frames.numpy(), problem.states.numpy()
-    path, score = torch.empty(b, t, dtype=torch.int64), torch.empty(b, dtype=torch.float64)
-    status = np.zeros(b, np.int64)
-    outputs = (path.numpy(), score.numpy(), status)
-    run: Callable[[np.ndarray], Any]
-    if isinstance(problem.topology, SemiMarkovLeftToRight):
-        durations = _array(problem.topology.durations)
-        run = lambda share: best_path.left_to_right(share, x, durations, frames, states, *outputs)  # noqa: E731
-    else:
-        assert isinstance(problem.topology, SemiMarkovDense)
-        scores = _scores(problem.topology)
-        run = lambda share: best_path.dense(share, x, *scores, frames, *outputs)  # noqa: E731
-    over_batch(run, _cells(problem))
-    for i in _out_of_range(problem, status):
-        path[i], score[i] = (part[0] for part in plain.viterbi(_one(problem, i)))
-    return Viterbi(path, score)
 
 
 def _out_of_range(problem: Problem, status: np.ndarray) -> list[int]:

@@ -5,11 +5,10 @@ given as in warping.py.
 """
 
 import math
-from functools import cache
 
 import numpy as np
 
-from hmmtts.hmm.backends.cpu.compile import inner, kernel, warm
+from hmmtts.hmm.backends.cpu.compile import compiled_once, inner, kernel
 
 NEVER = np.inf
 
@@ -61,13 +60,8 @@ def _pass_back(arrival, cost, i, j, gamma, share):
         share[i, j - 1] += share[i, j] * math.exp((least - arrival[i + 1, j]) / gamma)
 
 
-@cache
+@compiled_once
 def make_ready() -> None:
-    """Compile the kernel unless that was done before, by whichever process."""
-    warm(__name__, compile_all)
-
-
-def compile_all() -> None:
     """Call the kernel once, on the smallest input."""
     cost, one = np.zeros((1, 1, 1)), np.ones((1, 1), np.int64)
     frames = np.ones((1, 2), np.int64)

@@ -3,7 +3,6 @@
 A call is a few hundred microseconds at most, so arrays are numpy's, which come and go more quickly than tensors.
 """
 
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +11,7 @@ from numba import njit
 from torch import Tensor
 
 from hmmtts.hmm.backends.cpu import doubles, recursion, rows
-from hmmtts.hmm.backends.cpu.compile import inner, kernel, warm
+from hmmtts.hmm.backends.cpu.compile import compiled_once, inner, kernel
 from hmmtts.hmm.backends.cpu.pool import over_batch
 from hmmtts.hmm.backends.cpu.product import padded
 from hmmtts.hmm.streaming.contract import (
@@ -82,40 +81,21 @@ class Paths(NamedTuple):
     oldest: Array  # [b n]
 
 
-def filter(model: Model, state: Filter, chunk: Chunk) -> tuple[Filter, Filtered]:
-    make_ready()
-    return _filter(model, state, chunk)
-
-
-def smooth(model: Model, state: Smoother, chunk: Chunk) -> tuple[Smoother, Smoothed]:
-    make_ready()
-    return _smooth(model, state, chunk)
-
-
-def decode(model: Model, state: Decoder, chunk: Chunk) -> tuple[Decoder, Decoded]:
-    make_ready()
-    return _decode(model, state, chunk)
-
-
-@cache
+@compiled_once
 def make_ready() -> None:
-    """Compile the kernels unless that was done before, by whichever process."""
-    warm(__name__, compile_all)
-
-
-def compile_all() -> None:
     from hmmtts.hmm.streaming import filter_start, prepare, smoother_start, viterbi_start
 
     one = torch.zeros(1, 2)
     chunk = Chunk(torch.zeros(1, 1, 2, dtype=torch.float64), torch.tensor([1]), torch.tensor([True]))
     for topology in (LeftToRight(one, one), Dense(one[0], torch.zeros(2, 2))):
         model = prepare(topology)
-        _filter(model, filter_start(model), chunk)
-        _smooth(model, smoother_start(model, 1), chunk)
-        _decode(model, viterbi_start(model, 1), chunk)
+        filter(model, filter_start(model), chunk)
+        smooth(model, smoother_start(model, 1), chunk)
+        decode(model, viterbi_start(model, 1), chunk)
 
 
-def _filter(model: Model, state: Filter, chunk: Chunk) -> tuple[Filter, Filtered]:
+def filter(model: Model, state: Filter, chunk: Chunk) -> tuple[Filter, Filtered]:
+    make_ready()
     sound, level = _sound(chunk, state.frames), _level(state)
     posterior = np.zeros_like(sound.log_obs)
     _over_streams(_filter_kernel, 1, model, chunk, sound, (level, posterior))
@@ -123,7 +103,8 @@ def _filter(model: Model, state: Filter, chunk: Chunk) -> tuple[Filter, Filtered
     return after, Filtered(torch.from_numpy(posterior), after.log_likelihood)
 
 
-def _smooth(model: Model, state: Smoother, chunk: Chunk) -> tuple[Smoother, Smoothed]:
+def smooth(model: Model, state: Smoother, chunk: Chunk) -> tuple[Smoother, Smoothed]:
+    make_ready()
     sound, level, lag = _sound(chunk, state.filter.frames), _level(state.filter), state.lag
     old = Rows(state.held.numpy(), _array(state.log_alpha), _array(state.log_obs), _array(state.likelihood))
     there = old.held + sound.frames
@@ -142,7 +123,8 @@ def _smooth(model: Model, state: Smoother, chunk: Chunk) -> tuple[Smoother, Smoo
     )
 
 
-def _decode(model: Model, state: Decoder, chunk: Chunk) -> tuple[Decoder, Decoded]:
+def decode(model: Model, state: Decoder, chunk: Chunk) -> tuple[Decoder, Decoded]:
+    make_ready()
     sound, lag, (b, n) = _sound(chunk, state.frames), state.lag, model.start.shape
     held = state.held.numpy()
     most, before = int((held + sound.frames).max()), _array(state.before)

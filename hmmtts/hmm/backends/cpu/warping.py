@@ -7,11 +7,9 @@ strip below reads the last row of the one above.
 The band is given as the columns first[i] <= j < last[i] of every row, both never falling.
 """
 
-from functools import cache
-
 import numpy as np
 
-from hmmtts.hmm.backends.cpu.compile import inner, kernel, reduction, row, warm
+from hmmtts.hmm.backends.cpu.compile import compiled_once, inner, kernel, reduction, row
 
 WIDTH = 32  # rows of a strip: more would be read from more places at once than a core can follow
 DIAGONAL, DOWN, RIGHT = np.uint8(0), np.uint8(1), np.uint8(2)
@@ -274,13 +272,8 @@ def _reverse(x, n):
         x[i], x[n - 1 - i] = x[n - 1 - i], x[i]
 
 
-@cache
+@compiled_once
 def make_ready() -> None:
-    """Compile the kernels unless that was done before, by whichever process."""
-    warm(__name__, compile_all)
-
-
-def compile_all() -> None:
     """Call the kernel once, on the smallest input."""
     cost, one, paths = np.zeros((1, 1, 1)), np.ones((1, 1), np.int64), np.zeros((2, 1, 1), np.int64)
     frames, length, total = np.ones((1, 2), np.int64), np.zeros(1, np.int64), np.zeros(1)
