@@ -240,3 +240,12 @@ def leave(x, stay, move, skip, out, end):
         )
         left = log_sum(left, load_until(x, n + 2, end, NONE) + load_until(skip, n, end, NONE))
         store_until(out, n, end, left)
+
+
+@njit
+def copy_rows(held, first, last, kept):
+    """The held rows, and zeros behind; at once, since row by row takes several times as long."""
+    width = held.shape[1]
+    cells, room = held.reshape(-1)[first * width : last * width], kept.reshape(-1)
+    copy(cells, room[: len(cells)])
+    room[len(cells) :] = 0

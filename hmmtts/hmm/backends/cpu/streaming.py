@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
-from hmmtts.hmm.backends.cpu import doubles, recursion, rows
+from hmmtts.hmm.backends.cpu import doubles, online_viterbi, recursion, rows
 from hmmtts.hmm.backends.cpu.compile import compiled_once, inner, kernel
+from hmmtts.hmm.backends.cpu.doubles import copy_rows
 from hmmtts.hmm.backends.cpu.pool import over_batch
 from hmmtts.hmm.backends.cpu.product import padded
 from hmmtts.hmm.streaming.contract import (
@@ -27,7 +27,6 @@ from hmmtts.hmm.streaming.contract import (
 )
 from hmmtts.hmm.topology import Dense, LeftToRight
 
-NONE = recursion.NONE
 Array = np.ndarray
 
 
@@ -137,7 +136,7 @@ def decode(model: Model, state: Decoder, chunk: Chunk) -> tuple[Decoder, Decoded
         state.oldest.numpy().copy(),
     )
     path, emitted = np.full((b, most), -1), np.empty(b, np.int64)
-    _over_streams(_decode_kernel, 2, model, chunk, sound, (lag, before, new, path, emitted))
+    _over_streams(online_viterbi.decode, 2, model, chunk, sound, (lag, before, new, path, emitted))
     ended = state.ended.numpy() | sound.ending
     after = Decoder(
         *map(torch.from_numpy, (sound.heard + sound.frames, ended)), lag, *map(torch.from_numpy, new)
@@ -238,9 +237,9 @@ def _smooth_kernel(streams, laws, sound, level, lag, old, new, given, status):
         arcs = laws.scores[whose], laws.weights[whose], laws.top
         back_arcs = laws.back_scores[whose], laws.back_weights[whose], laws.top
         h, first = old.held[b], 0  # held rows: first to h
-        _copy(old.log_alpha[b], 0, h, alphas)
-        _copy(old.log_obs[b], 0, h, emissions)
-        _copy(old.likelihood[b], 0, h, likely)
+        copy_rows(old.log_alpha[b], 0, h, alphas)
+        copy_rows(old.log_obs[b], 0, h, emissions)
+        copy_rows(old.likelihood[b], 0, h, likely)
         for t in range(sound.frames[b] + 1):
             while h - first > lag:
                 held = alphas[first:h], emissions[first:h], likely[first:h]
@@ -263,9 +262,9 @@ def _smooth_kernel(streams, laws, sound, level, lag, old, new, given, status):
                 recursion.share(alphas[r], log_beta, given[b, r], S)
                 recursion.back(emissions[r], log_beta, worth, back_arcs, laws.dense, space, S)
             first = h
-        _copy(alphas, first, h, new.log_alpha[b])
-        _copy(emissions, first, h, new.log_obs[b])
-        _copy(likely, first, h, new.likelihood[b])
+        copy_rows(alphas, first, h, new.log_alpha[b])
+        copy_rows(emissions, first, h, new.log_obs[b])
+        copy_rows(likely, first, h, new.likelihood[b])
 
 
 @inner
@@ -281,147 +280,3 @@ def _look_back(held, arcs, dense, space, beta, log_beta, worth, given, S):
         for r in range(len(emissions) - 1, 0, -1):
             recursion.back(emissions[r], log_beta, worth, arcs, dense, space, S)
         recursion.share(alphas[0], log_beta, given, S)
-
-
-@njit
-def _copy(held, first, last, kept):
-    """The held rows, and zeros behind; at once, since row by row takes several times as long."""
-    width = held.shape[1]
-    cells, room = held.reshape(-1)[first * width : last * width], kept.reshape(-1)
-    doubles.copy(cells, room[: len(cells)])
-    room[len(cells) :] = 0
-
-
-@kernel
-def _decode_kernel(streams, laws, sound, lag, old_before, new, path, emitted, status):
-    width, longest = new.log_delta.shape[1], path.shape[1]
-    before, best, root = np.empty((longest, width), np.int16), np.empty(width), np.zeros(width, np.int16)
-    marks = np.zeros((2, width), np.bool_)
-    for b in streams:
-        S, scores = laws.states[b], laws.scores[0 if laws.dense else b]
-        delta, ancestor = new.log_delta[b], new.oldest[b]
-        first, last = 0, new.held[b]  # held rows: first to last
-        _copy(old_before[b], 0, last, before)
-        for t in range(sound.frames[b] + 1):
-            while last > first:
-                if not _agree(delta, ancestor, S):
-                    if last - first <= lag:
-                        break
-                    _drop_others(delta, ancestor, S)
-                    new.forced[b] += 1
-                first = _commit(delta, before, first, last, marks, path[b], S)
-                _restart(ancestor, root, before, first, last, S)
-            if t == sound.frames[b]:
-                break
-            x = sound.log_obs[b, t]
-            if not rows.finite(x, S):
-                status[b] = 1
-                break
-            if sound.heard[b] + t > 0:
-                recursion.best_into(delta, scores, laws.dense, best, before[last], S)
-            else:
-                doubles.copy(laws.start[b], best)
-            doubles.add(best, x, best, S)
-            new.score[b] += _lower(best, delta, S)
-            if last > first:
-                _go_on(ancestor, root, before[last], S)
-            else:
-                _begin(ancestor, S)
-            last += 1
-        if status[b] != 0:
-            continue
-        if sound.ending[b]:
-            doubles.add(delta, laws.end[b], best, S)
-            n = recursion.best_of(best, S)
-            new.score[b] += best[n]
-            if best[n] > NONE:
-                _trace(before, first, last, n, path[b])
-            first = last
-        emitted[b], new.held[b] = first, last - first
-        _copy(before, first, last, new.before[b])
-
-
-@inner
-def _lower(best, delta, S):
-    """To 0 at the best; returns what was taken out."""
-    largest = doubles.most(best, S)
-    delta[:] = NONE
-    if largest > NONE:
-        doubles.add_number(best, -largest, delta, S)
-    return largest
-
-
-@inner
-def _begin(ancestor, S):
-    for n in range(S):
-        ancestor[n] = n
-
-
-@inner
-def _go_on(ancestor, root, before, S):
-    """The ancestors one frame on."""
-    for n in range(S):
-        root[n] = ancestor[before[n]]
-    doubles.copy(root, ancestor)
-
-
-@inner
-def _drop_others(delta, ancestor, S):
-    """The best path decides: those that come from another state than its oldest die."""
-    decided = ancestor[recursion.best_of(delta, S)]
-    for n in range(S):
-        delta[n] = delta[n] if ancestor[n] == decided else NONE
-
-
-@inner
-def _agree(delta, ancestor, S):
-    """Whether all paths that are alive share the oldest held state; also where none is alive."""
-    shared = -1
-    for n in range(S):
-        if delta[n] > NONE:
-            if shared >= 0 and ancestor[n] != shared:
-                return False
-            shared = ancestor[n]
-    return True
-
-
-@inner
-def _commit(delta, before, first, last, marks, path, S):
-    """Writes what all living paths share, and returns the first row that they do not."""
-    alive, earlier = marks[0], marks[1]
-    count = 0
-    for n in range(S):
-        alive[n] = delta[n] > NONE
-        count += alive[n]
-    if count == 0:
-        return last
-    r = last - 1
-    while count > 1:
-        count = 0
-        for n in range(S):
-            earlier[n] = False
-        for n in range(S):
-            if alive[n]:
-                count += not earlier[before[r, n]]
-                earlier[before[r, n]] = True
-        alive, earlier = earlier, alive
-        r -= 1
-    for n in range(S):
-        if alive[n]:
-            _trace(before, first, r + 1, n, path)
-    return r + 1
-
-
-@inner
-def _restart(ancestor, root, before, first, last, S):
-    """The ancestors at the row that is now the oldest."""
-    _begin(ancestor, S)
-    for r in range(first + 1, last):
-        _go_on(ancestor, root, before[r], S)
-
-
-@inner
-def _trace(before, first, last, n, path):
-    for r in range(last - 1, first - 1, -1):
-        path[r] = n
-        n = np.int64(before[r, n])
