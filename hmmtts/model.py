@@ -49,6 +49,11 @@ class TTSModel(SpeechModel):
         self.placed = nn.Linear(timing.PLACES, width)
         self.pitch = pitch(width=width)
         self.decoder = decoder(width=width, bins=sizes.bins)
+        if not isinstance(self.decoder, Decoder):
+            raise ValueError(
+                f"decoder must be a {Decoder.__module__}.Decoder, which draws a mel from vectors of text, got "
+                f"{type(self.decoder).__name__}; decoder=flow goes with aligner=neural_hmm"
+            )
 
     def terms(self, batch: Batch) -> dict[str, Mean]:
         heard = self.aligner(batch)

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from hmmtts.audio.normaliser import Normaliser
-from hmmtts.build import objects
+from hmmtts.build import objects, program
 from hmmtts.build.facts import Facts
 from hmmtts.text.symbols import SymbolTable
 from hmmtts.training.combinations import check_trainer
@@ -77,6 +77,7 @@ def checked(cfg: DictConfig) -> dict:
     check_trainer(config)
     for where, node in targets(config):
         check_target(where, node)
+    refuse_unloadable(config)
     for key in MADE_FROM_CONFIG:
         check_parts(key, look_up(config, key))
     try:
@@ -101,6 +102,14 @@ SOME_FACTS = Facts(
     languages=("",),
     frames_per_symbol=10.0,
 )
+
+
+def refuse_unloadable(config: dict) -> None:
+    """What names a class that stored configs may not name would train for days and then not be loaded."""
+    try:
+        program.refuse_foreign_targets(config, program.targets())
+    except ValueError as error:
+        raise ConfigError(f"no voice trained like this could be loaded: {error}") from error
 
 
 def check_parts(where: str, node: Any) -> None:
