@@ -14,6 +14,7 @@ FIELDS = (
     "fordblks",
     "keepcost",
 )
+KNOWN = hasattr(ctypes.CDLL(None), "mallinfo2")  # glibc 2.33 and later
 
 
 class Mallinfo(ctypes.Structure):
@@ -21,7 +22,7 @@ class Mallinfo(ctypes.Structure):
 
 
 def held() -> int:
-    """Bytes allocated and not freed, in all arenas and mapped blocks. glibc 2.33 and later."""
+    """Bytes allocated and not freed, in all arenas and mapped blocks."""
     library = ctypes.CDLL(None)
     library.mallinfo2.restype = Mallinfo
     found = library.mallinfo2()

@@ -1,6 +1,5 @@
 """The randomness of every batch is its own, and costs nothing that stays."""
 
-import ctypes
 import random
 
 import lightning
@@ -9,7 +8,7 @@ import pytest
 import torch
 
 from hmmtts.training.callbacks.position import Position, seed_of
-from tests.training.memory import held
+from tests.training.memory import KNOWN, held
 
 
 def drawn() -> tuple[float, float, float]:
@@ -29,9 +28,7 @@ def test_a_batch_draws_what_lightning_would_draw_from_its_seed():
     assert found == drawn()
 
 
-@pytest.mark.skipif(
-    not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="the C library does not say what it holds"
-)
+@pytest.mark.skipif(not KNOWN, reason="the C library does not say what it holds")
 def test_two_thousand_seeds_leave_nothing_behind():
     position = Position(seed=3)
     for position.batches in range(100):
