@@ -193,7 +193,7 @@ def voice_and_data(config: dict, start: Start) -> tuple[Bundle, SpeechData]:
                 )
                 for split, utterances in splits.items()
             }
-        facts = _facts(surveys["train"])
+        facts = _kept(_facts(surveys["train"]), start)
         _refuse_untrained_symbols(surveys, facts)
         model = objects.model(config, facts, features)
         per_symbol = model.aligner.states_per_symbol
@@ -241,6 +241,29 @@ def _facts(train: Survey) -> Facts:
         languages=tuple(train.languages),
         frames_per_symbol=sum(size.acoustic_frames for size in train.sizes.values()) / symbols,
     )
+
+
+def _kept(found: Facts, start: Start) -> Facts:
+    """A resumed run keeps the facts that its weights were trained with, and goes on only with what they cover."""
+    if start.checkpoint is None:
+        return found
+    kept = Facts.from_state(checkpoint.header(start.checkpoint)["facts"])
+    for what, now, before in (
+        ("symbols", found.symbols.symbols, kept.symbols.symbols),
+        ("speakers", found.speakers, kept.speakers),
+        ("languages", found.languages, kept.languages),
+    ):
+        if new := [name for name in now if name not in before]:
+            raise ValueError(
+                f"train holds {what} that {start.checkpoint} was not trained with: {', '.join(new)}. What to do: choose "
+                "another run.name=..., or take the change of the corpus back"
+            )
+    if found != kept:
+        log.warning(
+            "the corpus has changed since this run began; its symbols, means and deviations stay those of %s",
+            start.checkpoint.name,
+        )
+    return kept
 
 
 def _task(config: dict, bundle: Bundle) -> Task:

@@ -227,7 +227,7 @@ def test_other_processes_go_on_where_those_before_stopped(corpus: Path, monkeypa
     monkeypatch.setattr(runs, "prepare", lambda *_: corpus)
     config = composed(f"data.cache_dir={corpus}/cache", "data.max_seconds=10")
     with caplog.at_level(logging.WARNING):
-        _, data = runs.voice_and_data(config, Start(Path("last.ckpt"), 3, 3, "", drawn=3, ranks=2))
+        _, data = runs.voice_and_data(config, Start(None, 3, 3, "", drawn=3, ranks=2))
     assert data.loading.epochs(data.splits["train"]).batches > 6
     assert data.position == 6
     assert "2 processes trained this run, now 1: the order of the data is kept" in caplog.text
