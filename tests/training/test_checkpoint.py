@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from hmmtts.build import checkpoint, program
+from hmmtts import cli
+from hmmtts.build import bundle, checkpoint, objects, program
 from hmmtts.build.checkpoint import CheckpointError
+from hmmtts.training.checkpoint_io import AtomicCheckpointIO
 from tests.training.state import assert_same
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,11 +154,21 @@ def test_a_file_beside_a_checkpoint_is_not_read(tmp_path: Path):
     assert not canary.exists()
 
 
-@pytest.mark.parametrize("address", ["http://example.org/a.ckpt", "httpd/a.ckpt", "s3://bucket/a.ckpt"])
+@pytest.mark.parametrize(
+    "address", ["http://example.org/a.ckpt", "httpd/a.ckpt", "http:a.ckpt", "s3://bucket/a.ckpt"]
+)
 def test_addresses_are_not_followed(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Lightning's own loader believes whatever lies under a path that begins like an address, also on this disk."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError, match=r"addresses are not loaded|does not exist"):
         checkpoint.load(Path(address))
+    Path(address).parent.mkdir(parents=True, exist_ok=True)
+    torch.save(
+        content(9) | {"hyper_parameters": Payload(os.system, f"touch {tmp_path}/canary")}, Path(address)
+    )
+    with pytest.raises(CheckpointError, match=r"addresses are not loaded|refusing"):
+        AtomicCheckpointIO().load_checkpoint(address, weights_only=False)
+    assert not (tmp_path / "canary").exists()
 
 
 @pytest.mark.parametrize(
@@ -270,6 +282,30 @@ def test_a_stored_config_names_only_what_the_program_names(target: str):
     config = {"decoder": {"layers": [{"_target_": target, "path": "canary"}]}}
     with pytest.raises(ValueError, match=rf"config\.decoder\.layers\[0\]\._target_ names '{target}'"):
         program.refuse_foreign_targets(config, program.targets())
+
+
+TAKE_EFFECT = {
+    "torch.save": {"_target_": "torch.save", "obj": 1, "f": "canary"},
+    "io.open": {"_target_": "io.open", "file": "canary", "mode": "w"},
+    "an attribute of a module": {"_target_": "torch.optim.optimizer.torch.save", "obj": 1, "f": "canary"},
+}
+
+
+@pytest.mark.parametrize("kind", TAKE_EFFECT)
+def test_a_voice_whose_config_would_do_something_is_refused(kind: str, tmp_path: Path, monkeypatch, capsys):
+    """By the verbs with exit code 2, before anything of it is built."""
+    monkeypatch.chdir(tmp_path)
+    objects.make(TAKE_EFFECT[kind])
+    Path("canary").unlink()  # it would have worked
+    config = {slot: {} for slot in bundle.SLOTS} | {"features": TAKE_EFFECT[kind]}
+    header = {"format": 1, "step": 9, "config": config, "facts": {}}
+    checkpoint.save({"hmmtts": header, "state_dict": {}}, Path("voice.ckpt"))
+    monkeypatch.setattr(sys, "argv", ["hmmtts", "synthesize", "voice.ckpt", "A word.", "-o", "a.wav"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+    assert f"names '{TAKE_EFFECT[kind]['_target_']}', which is not a component" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["voice.ckpt"]
 
 
 def test_a_users_own_folder_adds_its_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
