@@ -2,6 +2,7 @@
 
 import functools
 import io
+import math
 import os
 import random
 import signal
@@ -13,12 +14,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from hmmtts import cli
 from hmmtts.build import bundle, checkpoint, objects, program
 from hmmtts.build.checkpoint import CheckpointError
 from hmmtts.training.checkpoint_io import AtomicCheckpointIO
-from tests.training.state import assert_same
+from tests.training.state import assert_same, final_state
+from tests.training.test_resume import Kill, KillAt
+from tests.training.toy import train
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURE = Path(__file__).parent / "checkpoint_format_1.ckpt"
@@ -214,6 +218,31 @@ def test_a_checkpoint_of_every_released_format_still_loads():
     loaded = checkpoint.load(FIXTURE)
     assert loaded["hmmtts"]["step"] == 24
     assert loaded["state_dict"]["model.layers.0.weight"].shape == (8, 4)
+
+
+class Overflow(Callback):
+    """A gradient that 16 bits cannot hold, in one step."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.global_step + 1 == self.step:
+            next(pl_module.parameters()).grad.view(-1)[0] = math.inf
+
+
+def test_a_loss_scale_that_halved_is_kept(tmp_path: Path):
+    """R3: in step 3 of a scaled run, which then dies after step 5; its last checkpoint is of step 4."""
+    train(tmp_path / "whole", Overflow(3), scaled=True)
+    with pytest.raises(Kill):
+        train(tmp_path / "run", Overflow(3), KillAt(5, "batch"), scaled=True)
+    scaler = checkpoint.load(tmp_path / "run/checkpoints/last.ckpt")["MixedPrecision"]
+    assert (scaler["scale"], scaler["_growth_tracker"]) == (
+        2.0**15,
+        1,
+    )  # halved once, and one good step since
+    train(tmp_path / "run", scaled=True)
+    assert_same(final_state(tmp_path / "run"), final_state(tmp_path / "whole"))
 
 
 SAVE_UNTIL_KILLED = """
