@@ -4,6 +4,7 @@ It ends with the exit code of the program. What it trained on is appended to FOL
 it outlives any death.
 """
 
+import itertools
 import json
 import logging
 import multiprocessing
@@ -14,9 +15,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from lightning.pytorch import Callback, Trainer
+from torch.utils.data import get_worker_info
 
 from hmmtts.batch import Batch
 from hmmtts.build import checkpoint
@@ -27,7 +31,6 @@ ROOT = Path(__file__).resolve().parents[2]
 MOMENTS = (
     "forward", "optimizer", "batch", "loading", "validation", "validated", "saving", "writing", "saved"
 )  # fmt: skip
-LATE = 0.3
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([__name__])
 
@@ -59,11 +62,15 @@ class SignalAt(Callback):
         self.step = step
         self.moment = moment
         self.number = number
+        self.sent = multiprocessing.Event()
+        if moment == "loading":
+            toy.collate = held_back(toy.collate, self.sent)
 
     def _at(self, trainer: Trainer, moment: str, step: int) -> None:
         if moment == self.moment and step == self.step:
             self.step = -1
             send(Path(trainer.default_root_dir), os.getpid(), self.number)
+            self.sent.set()
 
     def on_train_batch_start(self, trainer: Trainer, *_: object) -> None:
         self._at(trainer, "forward", trainer.global_step + 1)
@@ -93,8 +100,8 @@ class SignalAt(Callback):
     def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
         step = trainer.global_step
         self._at(trainer, "batch", step)
-        if (self.moment, self.step) == ("loading", step):  # in half the time that the next batch takes
-            threading.Timer(LATE / 2, self._at, (trainer, "loading", step)).start()
+        if (self.moment, self.step) == ("loading", step):  # once it waits for the next batch
+            threading.Timer(0.2, self._at, (trainer, "loading", step)).start()
 
     def on_validation_batch_end(self, trainer: Trainer, *_: object) -> None:
         self._at(trainer, "validation", trainer.global_step)
@@ -109,15 +116,16 @@ def send(folder: Path, process: int, number: int) -> None:
     os.kill(process, number)
 
 
-def late() -> None:
-    """Every batch takes LATE seconds to load."""
-    made = toy.collate
+def held_back(collate: Callable[[list[int]], Batch], until: Event) -> Callable[[list[int]], Batch]:
+    """A loading process keeps the third batch of its life: the first is trained on once the second is there."""
+    made = itertools.count(1)
 
-    def slowly(indices: list[int]) -> Batch:
-        time.sleep(LATE)
-        return made(indices)
+    def late(indices: list[int]) -> Batch:
+        if get_worker_info() is not None and next(made) > 2:
+            until.wait(60)
+        return collate(indices)
 
-    toy.collate = slowly
+    return late
 
 
 class SlowSave(Callback):
@@ -240,8 +248,6 @@ def live(folder: Path, options: dict) -> None:
     callbacks: list[Callback] = [Diary(folder / f"diary-{rank}", options.pop("pause", 0.0))]
     if seconds := options.pop("slow_save", 0.0):
         callbacks.append(SlowSave(seconds))
-    if options.pop("late", False):
-        late()
     of = options.pop("of", 0)
     for at in options.pop("signals", []):
         if of in (rank, None):

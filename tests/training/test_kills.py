@@ -141,8 +141,9 @@ def preempted(run: Path, number: int, of: int | None, moment: str, step: int) ->
         for rank in (0, 1) if of is None else (of,):
             life.send(run, lives[rank].pid, number)
     else:
-        waits = {"late": True, "workers": 1} if moment == "loading" else {}
-        lives = life.start(run, 2, fork=True, logged=True, signals=[(step, moment, number)], of=of, **waits)
+        workers = int(moment == "loading")  # what is waited for is another process
+        signals = [(step, moment, number)]
+        lives = life.start(run, 2, fork=True, logged=True, signals=signals, of=of, workers=workers)
     assert life.ended(lives) == [143, 143], life.said(run)
     assert time.time() - (run / "signalled").stat().st_mtime < 10
     saved = checkpoint.load(run / "checkpoints" / "last.ckpt")["hmmtts"]["step"]
@@ -153,21 +154,21 @@ def preempted(run: Path, number: int, of: int | None, moment: str, step: int) ->
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP], ids=lambda it: it.name)
 def test_two_processes_and_every_signal_to_either_or_both(number, whole, requeued: Path, tmp_path: Path):
     """Five moments for each: all ranks leave at the end of that batch, the next life goes on, and nobody is requeued."""
-    begins = {
+    every = {
         "optimizer": 1,
         "loading": 1,
         "validation": EVERY,
         "saving": 4,
         "at any time": 1,
-    }  # and every so many
-    cases = [(moment, of) for moment in begins for of in (0, 1, None)]
+    }  # so many steps
+    cases = [(moment, of) for moment in every for of in (0, 1, None)]
     random.Random(number).shuffle(cases)
     runs, saved = [tmp_path / "run-0"], 0
     for moment, of in cases:
-        step = (saved // begins[moment] + 1) * begins[moment]
+        step = (saved // every[moment] + 1) * every[moment]
         if step + 1 > STEPS or (moment == "at any time" and saved > STEPS // 2):  # no room left for it
             runs.append(tmp_path / f"run-{len(runs)}")
-            saved, step = 0, begins[moment]
+            saved, step = 0, every[moment]
         before, saved = saved, preempted(runs[-1], number, of, moment, step)
         if moment == "at any time":
             assert before < saved
@@ -175,7 +176,7 @@ def test_two_processes_and_every_signal_to_either_or_both(number, whole, requeue
             assert saved == step + (moment != "optimizer"), (
                 moment,
                 of,
-            )  # the others come after a batch's end
+            )  # the others come between two batches
     for run in runs:
         assert_equal(outcome(run, 2, fork=True), whole[2])
     assert not requeued.exists()
