@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from hmmtts.audio.normaliser import Normaliser
 from hmmtts.build import objects, program
 from hmmtts.build.facts import Facts
+from hmmtts.text.lexicon import Lexicon
 from hmmtts.text.symbols import SymbolTable
 from hmmtts.training.combinations import check_trainer
 from hmmtts.training.faults import ConfigError
@@ -84,6 +85,7 @@ def checked(cfg: DictConfig) -> dict:
         objects.model(config, SOME_FACTS, objects.features(config))
     except (ValueError, TypeError) as error:
         raise ConfigError(f"encoder, aligner, duration, decoder or pitch: {error}") from error
+    take_in_lexicon(config["text"])
     return config
 
 
@@ -102,6 +104,13 @@ SOME_FACTS = Facts(
     languages=("",),
     frames_per_symbol=10.0,
 )
+
+
+def take_in_lexicon(text: dict) -> None:
+    """The words in place of the file's name: the voice speaks them wherever it is taken, and a resumed run sees a change."""
+    if isinstance(text.get("lexicon"), str):
+        words = Lexicon.read(text["lexicon"]).words
+        text["lexicon"] = {word: " ".join(symbols) for word, symbols in words.items()}
 
 
 def refuse_unloadable(config: dict) -> None:

@@ -185,3 +185,13 @@ def test_what_the_pages_name_may_be_named_in_a_checkpoint():
 def test_what_cannot_work_is_refused_before_it_is_trained(override: str, message: str):
     with pytest.raises(ConfigError, match=message):
         composed("recipe=demo", override)
+
+
+def test_a_lexicon_goes_with_the_voice(tmp_path: Path):
+    """Its file stays where it was trained."""
+    lexicon = tmp_path / "lexicon.txt"
+    lexicon.write_text("Knight n i t  # no k\n")
+    config = composed("recipe=demo", "text=characters", f"text.lexicon={lexicon}")
+    lexicon.unlink()
+    assert config["text"]["lexicon"] == {"knight": "n i t"}
+    assert objects.frontend(config)("a knight").symbols == ["sil", "a", "n", "i", "t", "sil"]
