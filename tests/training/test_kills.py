@@ -154,13 +154,7 @@ def preempted(run: Path, number: int, of: int | None, moment: str, step: int) ->
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP], ids=lambda it: it.name)
 def test_two_processes_and_every_signal_to_either_or_both(number, whole, requeued: Path, tmp_path: Path):
     """Five moments for each: all ranks leave at the end of that batch, the next life goes on, and nobody is requeued."""
-    every = {
-        "optimizer": 1,
-        "loading": 1,
-        "validation": EVERY,
-        "saving": 4,
-        "at any time": 1,
-    }  # so many steps
+    every = {"optimizer": 1, "loading": 1, "validation": EVERY, "saving": 4, "at any time": 1}
     cases = [(moment, of) for moment in every for of in (0, 1, None)]
     random.Random(number).shuffle(cases)
     runs, saved = [tmp_path / "run-0"], 0
@@ -173,10 +167,8 @@ def test_two_processes_and_every_signal_to_either_or_both(number, whole, requeue
         if moment == "at any time":
             assert before < saved
         else:
-            assert saved == step + (moment != "optimizer"), (
-                moment,
-                of,
-            )  # the others come between two batches
+            between_batches = moment != "optimizer"
+            assert saved == step + between_batches, (moment, of)
     for run in runs:
         assert_equal(outcome(run, 2, fork=True), whole[2])
     assert not requeued.exists()
