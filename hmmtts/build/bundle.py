@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from hydra.errors import InstantiationException
 from torch import Tensor
 
 from hmmtts import __version__
@@ -64,9 +65,16 @@ def load(path: str | Path, device: str | torch.device = "cpu", own: Sequence[str
         )
     program.refuse_foreign_targets(config, program.targets(*map(Path, own)))
     facts = Facts.from_state(header["facts"])
-    extractors = objects.features(config)
-    model = objects.model(config, facts, extractors)
-    model.load_state_dict(weights(content))
+    try:
+        extractors = objects.features(config)
+        model = objects.model(config, facts, extractors)
+        model.load_state_dict(weights(content))
+    except (InstantiationException, RuntimeError) as error:
+        told = " ".join(str(error.__cause__ or error).split())
+        raise CheckpointError(
+            f"{path} was made by hmmtts {header.get('version', 'of unknown version')}, and this one, {__version__}, cannot build "
+            f"its model: {told[:500]}. What to do: take that version, or train again"
+        ) from error
     return Bundle(
         model=model.to(device).eval(),
         facts=facts,

@@ -16,10 +16,11 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from hmmtts import cli
+from hmmtts import __version__, cli
 from hmmtts.build import bundle, checkpoint, objects, program
 from hmmtts.build.checkpoint import CheckpointError
 from hmmtts.training.checkpoint_io import AtomicCheckpointIO
+from tests.synthesis import voices
 from tests.training.state import assert_same, final_state
 from tests.training.test_resume import Kill, KillAt
 from tests.training.toy import train
@@ -311,6 +312,46 @@ def test_a_stored_config_names_only_what_the_program_names(target: str):
     config = {"decoder": {"layers": [{"_target_": target, "path": "canary"}]}}
     with pytest.raises(ValueError, match=rf"config\.decoder\.layers\[0\]\._target_ names '{target}'"):
         program.refuse_foreign_targets(config, program.targets())
+
+
+def no_longer(content: dict) -> None:
+    content["hmmtts"]["config"]["encoder"]["depth"] = 3
+
+
+def lost(content: dict) -> None:
+    content["state_dict"]["model.new"] = content["state_dict"].pop("model.placed.weight")
+
+
+def resized(content: dict) -> None:
+    content["state_dict"]["model.placed.weight"] = torch.zeros(2, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (no_longer, "unexpected keyword argument 'depth'"),
+        (lost, 'Missing key(s) in state_dict: "placed.weight". Unexpected key(s) in state_dict: "new"'),
+        (resized, "size mismatch for placed.weight"),
+    ],
+)
+def test_a_voice_that_other_code_made_is_refused_with_the_reason(
+    change, told: str, tmp_path: Path, monkeypatch, capsys
+):
+    """R27, where the format is the same: exit code 4 and no traceback."""
+    voice = tmp_path / "voice.ckpt"
+    bundle.save(voices.bundle(voices.SMALL), voice)
+    content = checkpoint.load(voice)
+    change(content)
+    checkpoint.save(content, voice)
+    monkeypatch.setattr(
+        sys, "argv", ["hmmtts", "synthesize", str(voice), "A word.", "-o", str(tmp_path / "a.wav")]
+    )
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    said = capsys.readouterr().err
+    assert end.value.code == 4, said
+    assert f"voice.ckpt was made by hmmtts {__version__}" in said
+    assert told in said
 
 
 TAKE_EFFECT = {
