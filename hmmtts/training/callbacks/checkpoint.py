@@ -96,7 +96,8 @@ class Checkpoints(Checkpoint):
     def _save(self, trainer: Trainer, name: str) -> bool:
         """A disk that is full costs a retry, never the last good file; only several failures in a row stop the run."""
         require_finite(trainer.lightning_module)
-        trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / name)
+        # Said, because Lightning writes a line into the log at every save where it is not.
+        trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / name, weights_only=False)
         checkpoint_io = trainer.strategy.checkpoint_io
         assert isinstance(checkpoint_io, AtomicCheckpointIO)
         failure = trainer.strategy.broadcast(checkpoint_io.failure)  # only rank 0 writes
