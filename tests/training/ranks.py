@@ -90,8 +90,17 @@ class Halves(LightningDataModule):
         return DataLoader(Indices(), batch_sampler=[[0], [1]], collate_fn=collate)
 
 
+def meet(folder: Path) -> None:
+    """On a busy machine one rank may import torch for longer than the other may wait for it."""
+    (folder / f"here-{os.environ['RANK']}").touch()
+    deadline = time.monotonic() + 200
+    while len(list(folder.glob("here-*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
 def train(config: dict) -> None:
     path = Path(config["run"]["dir"])
+    meet(path.parent)
     first = RunFolder(path) if os.environ["RANK"] == "0" else None
     if first:
         first.__enter__()

@@ -14,6 +14,7 @@ from hmmtts.build import checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = 8  # of the process group, in seconds
+BUSY = 15  # beyond it, of which launch.GRACE are the others' to report: a machine with much else to do takes some
 
 
 def run(
@@ -59,12 +60,12 @@ def told(stderr: str) -> list[str]:
     return [line for line in stderr.splitlines() if line.startswith("train: ")]
 
 
-FAULTS = {  # what is told of each, and whether the others must wait for it to be found
-    "KILL": ("failed first, at step 3: ended by SIGKILL; if nobody killed it, the kernel did", False),
-    "STOP": (f"is stopped (SIGSTOP) at step 3: the others waited {TIMEOUT} s for it", True),
-    "sleep": (f"hangs at step 3: the others waited {TIMEOUT} s for it", True),
-    "raise": ("failed first: RuntimeError: the third step went wrong", False),
-    "abort": ("failed first, at step 3: ended by SIGABRT", False),
+FAULTS = {  # what is told of each, and the seconds until nobody is left
+    "KILL": ("failed first, at step 3: ended by SIGKILL; if nobody killed it, the kernel did", TIMEOUT),
+    "raise": ("failed first: RuntimeError: the third step went wrong", TIMEOUT),
+    "abort": ("failed first, at step 3: ended by SIGABRT", TIMEOUT),
+    "STOP": (f"is stopped (SIGSTOP) at step 3: the others waited {TIMEOUT} s for it", TIMEOUT + BUSY),
+    "sleep": (f"hangs at step 3: the others waited {TIMEOUT} s for it", TIMEOUT + BUSY),
 }
 
 
@@ -72,15 +73,13 @@ FAULTS = {  # what is told of each, and whether the others must wait for it to b
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_dead_or_stuck_rank_ends_the_job_with_its_cause_first(fault: str, rank: int, tmp_path: Path):
-    """Ten seconds more than the timeout are for the others' last words and the end of all, on a machine that is busy."""
+    cause, limit = FAULTS[fault]
     process = run(tmp_path, fault, rank)
     _, stderr = process.communicate(timeout=300)
-    took = time.time() - (tmp_path / "begun").stat().st_mtime
-    cause, waited_for = FAULTS[fault]
+    assert time.time() - (tmp_path / "begun").stat().st_mtime < limit
     assert process.returncode == 1
     errors = [line for line in stderr.splitlines() if "rror" in line or line.startswith("train: ")]
     assert errors[0].startswith(f"train: rank {rank} {cause}"), stderr
-    assert took < TIMEOUT * waited_for + 10
     assert alive(tmp_path) == []
     assert checkpoint.header(tmp_path / "run/checkpoints/last.ckpt")["step"] == 2
 
