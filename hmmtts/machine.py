@@ -37,6 +37,7 @@ EXTRAS = {
 # Modules with compiled kernels; each has a function make_ready that compiles its own.
 KERNELS = (
     "hmmtts.hmm.backends.cpu",
+    "hmmtts.hmm.backends.cpu.turns",
     "hmmtts.hmm.backends.cpu.mixtures",
     "hmmtts.hmm.backends.cpu.semi_markov",
     "hmmtts.hmm.backends.cpu.warping",

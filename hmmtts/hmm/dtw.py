@@ -214,8 +214,8 @@ def _best_path(given: Input, pairs: Pairs, pattern: Pattern, band: Band | None, 
     cost, length = torch.empty(b, dtype=torch.float64), torch.empty(b, dtype=torch.int64)
     outputs = [x.numpy() for x in (ref, hyp, length, cost)]
     over_batch(
-        lambda chosen: warping.best_path(chosen, *given, number, *pairs, *outputs),
-        pairs.cells * max(1, given.ref.shape[2] // 4),
+        lambda queue: warping.best_path(queue, *given, number, *pairs, *outputs),
+        (pairs.cells * max(1, given.ref.shape[2] // 4)).tolist(),
     )
     if bool((cost == torch.inf).any()):
         raise no_path(int((cost == torch.inf).nonzero()[0]), pairs, band)

@@ -5,6 +5,7 @@ may hold anything, and gets zeros (posteriors) or -1 (paths). Everything is comp
 under autocast; half-precision input is widened first.
 """
 
+from operator import ge
 from typing import NamedTuple
 
 import torch
@@ -113,24 +114,22 @@ class _LogLikelihood(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Float[Tensor, "b"]):
         posterior, *counts = ctx.saved_tensors
-        weight = grad.to(posterior.dtype)
         remaining = iter(counts)
         arcs: list[Tensor | None] = [None] * len(ctx.present)
         if counts:
             for i, present in enumerate(ctx.present):
                 if present:
-                    count = next(remaining)
-                    weighted = weight.view(-1, *[1] * (count.ndim - 1)) * count
+                    weighted = _weighted(next(remaining), grad)
                     arcs[i] = weighted.sum(0) if ctx.kind in SHARED else weighted
-        by_emission = _scaled(posterior, weight) if ctx.needs_input_grad[3] else None
+        by_emission = _weighted(posterior, grad) if ctx.needs_input_grad[3] else None
         return None, None, None, by_emission, None, *arcs
 
 
-def _scaled(posterior: Float[Tensor, "b t n"], weight: Float[Tensor, "b"]) -> Float[Tensor, "b t n"]:
+def _weighted(x: Float[Tensor, "b ..."], grad: Float[Tensor, "b"]) -> Float[Tensor, "b ..."]:
     """A plain sum of log-likelihoods needs no copy; on a GPU it would be dearer to look than to multiply."""
-    if weight.device.type == "cpu" and bool((weight == 1).all()):
-        return posterior
-    return posterior * weight[:, None, None]
+    if grad.is_cpu and all(weight == 1 for weight in grad.tolist()):
+        return x
+    return x * grad.to(x.dtype).view(-1, *[1] * (x.ndim - 1))
 
 
 class Prepared(NamedTuple):
@@ -184,7 +183,8 @@ def _lengths(name: str, lengths: Tensor, b: int, longest: int) -> Int[Tensor, "b
         raise ValueError(
             f"{name} must be {b} integers, one per utterance, got {lengths.dtype} {list(lengths.shape)}"
         )
-    lengths = lengths.to("cpu", torch.int64)
+    if not (lengths.is_cpu and lengths.dtype == torch.int64):
+        lengths = lengths.to("cpu", torch.int64)
     values = lengths.tolist()
     if min(values) < 1 or max(values) > longest:
         bad = int(((lengths < 1) | (lengths > longest)).nonzero()[0])
@@ -224,7 +224,7 @@ def _check_arcs(problem: Problem) -> None:
 
 
 def _check_lengths(topology: LeftToRight, frames: Tensor, states: Tensor) -> None:
-    if topology.skip is None and bool((frames >= states).all()):
+    if topology.skip is None and all(map(ge, frames.tolist(), states.tolist())):
         return
     fewest = topology.fewest_frames(states).cpu()
     if bool((frames < fewest).any()):

@@ -44,10 +44,10 @@ class _SoftDTW(torch.autograd.Function):
         total = torch.empty(len(x), dtype=torch.float64)
         share = torch.empty(x.shape if wanted else (len(x), 1, 1), dtype=torch.float64)
         over_batch(
-            lambda chosen: soft_warping.soft_path(
-                chosen, x, gamma, *pairs, wanted, total.numpy(), share.numpy()
+            lambda queue: soft_warping.soft_path(
+                queue, x, gamma, *pairs, wanted, total.numpy(), share.numpy()
             ),
-            pairs.cells,
+            pairs.cells.tolist(),
         )
         if bool((total == torch.inf).any()):
             raise no_path(int((total == torch.inf).nonzero()[0]), pairs, band)

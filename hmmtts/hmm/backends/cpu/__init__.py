@@ -48,16 +48,16 @@ def viterbi(problem: Problem) -> Viterbi:
     if isinstance(topology, LeftToRight):
         arcs, per_frame, skips = _arcs(topology)
 
-        def run(utterances: np.ndarray) -> None:
-            best_path.viterbi(utterances, x, *arcs, per_frame, skips, lengths, states.numpy(), *outputs)
+        def run(queue: np.ndarray) -> None:
+            best_path.viterbi(queue, x, *arcs, per_frame, skips, lengths, states.numpy(), *outputs)
     else:
         scores = _dense_scores(topology)
 
-        def run(utterances: np.ndarray) -> None:
-            dense.viterbi(utterances, x, *scores, lengths, *outputs)
+        def run(queue: np.ndarray) -> None:
+            dense.viterbi(queue, x, *scores, lengths, *outputs)
 
     over_batch(run, _cells(problem))
-    if status.any():
+    if np.count_nonzero(status):
         check_observations(problem)
     return Viterbi(path, score)
 
@@ -88,24 +88,27 @@ def _left_to_right(problem: Problem, topology: LeftToRight, wanted: int) -> Forw
     b = len(frames)
     arcs, per_frame, skips = _arcs(topology)
     inputs = (_array(log_obs), *arcs, per_frame, skips, frames.numpy(), states.numpy())
-    log_z, status = torch.empty(b, dtype=torch.float64), np.zeros(b, np.int64)
-    posterior = torch.empty(log_obs.shape if wanted else (b, 1, 1), dtype=log_obs.dtype)
-    counts = [torch.empty(arc.shape if wanted == COUNTS else (b, 1, 1), dtype=log_obs.dtype) for arc in arcs]
-    outputs = (posterior.numpy(), *(count.numpy() for count in counts), log_z.numpy(), status)
+    log_z, status = np.empty(b), np.zeros(b, np.int64)
+    posterior = np.empty(log_obs.shape if wanted else (b, 1, 1), inputs[0].dtype)
+    unused = np.empty((b, 1, 1), inputs[0].dtype)
+    counts = [np.empty_like(arc) if wanted == COUNTS else unused for arc in arcs]
+    outputs = (posterior, *counts, log_z, status)
 
-    def extended(utterances: np.ndarray) -> None:
-        left_to_right.forward_backward(utterances, *inputs, wanted, *outputs)
+    def extended(queue: np.ndarray) -> None:
+        left_to_right.forward_backward(queue, *inputs, wanted, *outputs)
 
-    def exact(utterances: np.ndarray, wanted: int = wanted) -> None:
-        log_domain.forward_backward(utterances, *inputs, wanted, *outputs)
+    def exact(queue: np.ndarray, wanted: int = wanted) -> None:
+        log_domain.forward_backward(queue, *inputs, wanted, *outputs)
 
     over_batch(extended if log_obs.dtype == torch.float32 else exact, _cells(problem))
     _finish(problem, status, exact)
     if wanted == LIKELIHOOD:
-        return ForwardBackward(log_z, None, None)
-    taken = [count if per_frame else count[:, 0] for count in counts]
+        return ForwardBackward(torch.from_numpy(log_z), None, None)
+    if wanted == POSTERIORS:
+        return ForwardBackward(torch.from_numpy(log_z), torch.from_numpy(posterior), None)
+    taken = [torch.from_numpy(count if per_frame else count[:, 0]) for count in counts]
     return ForwardBackward(
-        log_z, posterior, LeftToRight(*taken[: 3 if skips else 2]) if wanted == COUNTS else None
+        torch.from_numpy(log_z), torch.from_numpy(posterior), LeftToRight(*taken[: 3 if skips else 2])
     )
 
 
@@ -128,13 +131,13 @@ def _dense(problem: Problem, topology: Dense, wanted: int) -> ForwardBackward:
     weights = [np.exp(score.astype(np.float64) - top) for score, top in zip(scores, highest, strict=True)]
     probabilities = [padded(weight.astype(x.dtype)) for weight in (*weights, weights[1].T)]
 
-    def scaled(utterances: np.ndarray) -> None:
+    def scaled(queue: np.ndarray) -> None:
         dense.forward_backward(
-            utterances, x, *probabilities, frames.numpy(), wanted, LOST[log_obs.dtype], *outputs
+            queue, x, *probabilities, frames.numpy(), wanted, LOST[log_obs.dtype], *outputs
         )
 
-    def exact(utterances: np.ndarray, wanted: int = wanted) -> None:
-        dense.log_domain(utterances, x, *scores, frames.numpy(), wanted, *outputs)
+    def exact(queue: np.ndarray, wanted: int = wanted) -> None:
+        dense.log_domain(queue, x, *scores, frames.numpy(), wanted, *outputs)
 
     over_batch(scaled, _cells(problem))
     log_z += highest[0] + highest[1] * (frames.double() - 1) + highest[2]
@@ -159,13 +162,13 @@ def _in_double(problem: Problem, topology: Dense, wanted: int) -> ForwardBackwar
 
 def _finish(problem: Problem, status: np.ndarray, exact: Callable[..., None]) -> None:
     """Say what is wrong with a bad utterance; do again in the log domain what the fast kernel could not do."""
-    if not status.any():
+    if not np.count_nonzero(status):  # on so few numbers far quicker than any()
         return
     # Kernels write the status they leave behind: find both kinds before either is done again.
-    imprecise, out_of_range = np.flatnonzero(status == IMPRECISE), np.flatnonzero(status == OUT_OF_RANGE)
+    imprecise, out_of_range = (np.flatnonzero(status == kind).tolist() for kind in (IMPRECISE, OUT_OF_RANGE))
     cells = _cells(problem)
-    over_batch(lambda share: exact(imprecise[share], LIKELIHOOD), cells[imprecise])
-    over_batch(lambda share: exact(out_of_range[share]), cells[out_of_range])
+    over_batch(lambda queue: exact(queue, LIKELIHOOD), cells, imprecise)
+    over_batch(exact, cells, out_of_range)
     if (status == BAD_VALUE).any():
         check_observations(problem)
 
@@ -194,5 +197,5 @@ def _dense_scores(topology: Dense) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return (initial, transition, np.zeros_like(initial) if topology.final is None else _array(topology.final))
 
 
-def _cells(problem: Problem) -> np.ndarray:
-    return problem.frames.numpy() * problem.states.numpy()
+def _cells(problem: Problem) -> list[int]:
+    return [t * n for t, n in zip(problem.frames.tolist(), problem.states.tolist(), strict=True)]

@@ -22,6 +22,7 @@ from hmmtts.hmm.backends.cpu.lanes import (
     where,
 )
 from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, ZERO, band, foldable, judge, whole_blocks
+from hmmtts.hmm.backends.cpu.turns import turns
 
 NORMALISE = 16  # frames between normalisations
 NONE = -np.inf
@@ -31,13 +32,11 @@ BLOCKS = np.uint64(WIDTH.bit_length() - 1)  # a state's block is its number shif
 @kernel
 def viterbi(utterances, log_obs, stay, move, skip, per_frame, skips, frames, states, path, score, status):
     """Arcs are [b, 1 or t, n]."""
-    longest, widest = 0, 0
-    for b in utterances:
-        longest, widest = max(longest, frames[b]), max(widest, states[b])
+    longest, widest = frames.max(), states.max()
     moved = np.empty((longest, -(-widest // WIDTH)), np.uint16)
     skipped = np.empty(moved.shape if skips else (1, 1), np.uint16)
     space = cells.rows(4, widest, log_obs)
-    for b in utterances:
+    for b in turns(utterances):
         T, S = frames[b], states[b]
         arcs = stay[b], move[b], skip[b]
         score[b] = NONE

@@ -50,8 +50,17 @@ inner = numba.njit(fastmath=FAST, forceinline=True, _nrt=False)  # a step of a k
 
 def kernel(function: Callable) -> Callable:
     """A function that Python calls: runs without the interpreter's lock, its machine code cached."""
+    return _called(function, nogil=True)
+
+
+def glance(function: Callable) -> Callable:
+    """The same for what is over before the lock could be given away."""
+    return _called(function, nogil=False)
+
+
+def _called(function: Callable, nogil: bool) -> Callable:
     with _numba_cache(cache_folder(function.__module__)):
-        return numba.njit(fastmath=FAST, nogil=True, cache=True)(function)
+        return numba.njit(fastmath=FAST, nogil=nogil, cache=True)(function)
 
 
 @cache

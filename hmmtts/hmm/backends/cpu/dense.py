@@ -31,6 +31,7 @@ from hmmtts.hmm.backends.cpu.lanes import (
 from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, OUT_OF_RANGE
 from hmmtts.hmm.backends.cpu.product import product
 from hmmtts.hmm.backends.cpu.product import rows as rows_of
+from hmmtts.hmm.backends.cpu.turns import turns
 
 NONE = -np.inf
 ZERO, BLOCK = np.uint64(0), np.uint64(WIDTH)
@@ -121,13 +122,11 @@ def forward_backward(
     `lost`: the largest part of Z that underflow may have cost before the log domain is asked.
     """
     k, w = log_obs.shape[2], transition.shape[1]
-    longest = 0
-    for b in utterances:
-        longest = max(longest, frames[b])
+    longest = frames.max()
     kept = longest if wanted > 0 else 2
     alpha, emission, space = rows_of(kept, w, log_obs), rows_of(kept, w, log_obs), rows_of(2, w, log_obs)
     taken = rows_of(k if wanted == 2 else 0, w, log_obs)
-    for b in utterances:
+    for b in turns(utterances):
         status[b], log_z[b] = _forward(log_obs[b], frames[b], initial, transition, final, alpha, emission)
         if status[b] != DONE or wanted == 0:
             continue
@@ -246,7 +245,7 @@ def log_domain(
 ):
     """The same for log-probabilities, in float64 logarithms: slow and never wrong."""
     k = log_obs.shape[2]
-    for b in utterances:
+    for b in turns(utterances):
         T = frames[b]
         status[b] = DONE
         for t in range(T):
@@ -330,12 +329,10 @@ def _minus(x, value):
 def viterbi(utterances, log_obs, initial, transition, final, frames, path, score, status):
     """initial[k], transition[k k], final[k] as log-probabilities in the dtype of the emissions."""
     k = log_obs.shape[2]
-    longest = 0
-    for b in utterances:
-        longest = max(longest, frames[b])
+    longest = frames.max()
     pointers = np.empty((longest, k), np.int32)
     d, n = np.empty(k, log_obs.dtype), np.empty(k, log_obs.dtype)
-    for b in utterances:
+    for b in turns(utterances):
         T, x = frames[b], log_obs[b]
         path[b, :] = -1
         score[b], status[b] = NONE, DONE

@@ -18,6 +18,7 @@ from hmmtts.hmm.backends.cpu.cells import BLOCK, LANES, NEVER, PAD
 from hmmtts.hmm.backends.cpu.compile import inner, kernel
 from hmmtts.hmm.backends.cpu.lanes import packed, spread
 from hmmtts.hmm.backends.cpu.rows import LOG2_E, F, nearest
+from hmmtts.hmm.backends.cpu.turns import turns
 
 # What became of an utterance.
 DONE, BAD_VALUE, OUT_OF_RANGE, IMPRECISE = 0, 1, 2, 3  # imprecise: all is right but the last digits of log Z
@@ -53,14 +54,12 @@ def forward_backward(
     status,
 ):
     """wanted: 0 log Z only, 1 and posteriors, 2 and expected counts. Arcs and counts are [b, 1 or t, n]."""
-    longest, widest = 0, 0
-    for b in utterances:
-        longest, widest = max(longest, frames[b]), max(widest, states[b])
+    longest, widest = frames.max(), states.max()
     kept = longest if wanted > 0 else 2
     am, ae = cells.rows(kept, widest, log_obs), cells.rows(kept, widest, log_obs)  # alpha
     space = cells.rows(12, widest, log_obs)
     sums = np.zeros((3, widest))
-    for b in utterances:
+    for b in turns(utterances):
         T, S = frames[b], states[b]
         x, arcs = log_obs[b], (stay[b], move[b], skip[b])
         folded = foldable(stay[b], S, per_frame, skips)

@@ -7,6 +7,7 @@ import numpy as np
 from hmmtts.hmm.backends.cpu import rows
 from hmmtts.hmm.backends.cpu.compile import inner, kernel
 from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, band
+from hmmtts.hmm.backends.cpu.turns import turns
 
 NEVER = -np.inf
 
@@ -44,7 +45,7 @@ def forward_backward(
 ):
     """The same contract as left_to_right.forward_backward."""
     kinds = 3 if skips else 2
-    for b in utterances:
+    for b in turns(utterances):
         T, S, x = frames[b], states[b], log_obs[b]
         arcs, counts = (stay[b], move[b], skip[b]), (stays[b], moves[b], leaps[b])
         status[b] = DONE

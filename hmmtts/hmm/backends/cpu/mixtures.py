@@ -15,6 +15,7 @@ from torch import Tensor
 from hmmtts.hmm.backends.cpu import rows
 from hmmtts.hmm.backends.cpu.compile import FAST, compiled_once, inner, kernel, row
 from hmmtts.hmm.backends.cpu.pool import over_batch
+from hmmtts.hmm.backends.cpu.turns import turns
 
 F = np.float32
 LANES = 16
@@ -132,7 +133,7 @@ def log_densities(blocks, x, mean, weight, offset, k, m, wanted, out, share):
     space = np.zeros((2, p + wide), F)
     a, b = space[0], space[1]
     top, total, terms = np.empty(wide, F), np.empty(wide, F), np.empty((m, wide), F)
-    for block in blocks:
+    for block in turns(blocks):
         last = min(n, (block + 1) * BLOCK)
         for t in range(block * BLOCK, last, 2):
             u = min(t + 1, last - 1)
@@ -202,5 +203,5 @@ def score(
     def run(blocks: np.ndarray) -> None:
         log_densities(blocks, *arrays)
 
-    over_batch(run, np.full(-(-n // BLOCK), BLOCK * p))
+    over_batch(run, [BLOCK * p] * -(-n // BLOCK))
     return log_obs, share[:, : m * k].unflatten(1, (m, k)) if shares else None

@@ -8,6 +8,7 @@ import numpy as np
 
 from hmmtts.hmm.backends.cpu import doubles, recursion, rows
 from hmmtts.hmm.backends.cpu.compile import inner, kernel
+from hmmtts.hmm.backends.cpu.turns import turns
 
 NONE = recursion.NONE
 
@@ -17,7 +18,7 @@ def decode(streams, laws, sound, lag, old_before, new, path, emitted, status):
     width, longest = new.log_delta.shape[1], path.shape[1]
     before, best, root = np.empty((longest, width), np.int16), np.empty(width), np.zeros(width, np.int16)
     marks = np.zeros((2, width), np.bool_)
-    for b in streams:
+    for b in turns(streams):
         S, scores = laws.states[b], laws.scores[0 if laws.dense else b]
         delta, ancestor = new.log_delta[b], new.oldest[b]
         first, last = 0, new.held[b]  # held rows: first to last

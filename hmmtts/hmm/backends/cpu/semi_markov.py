@@ -46,11 +46,11 @@ def viterbi(problem: Problem) -> Viterbi:
     run: Callable[[np.ndarray], Any]
     if isinstance(problem.topology, SemiMarkovLeftToRight):
         durations = _array(problem.topology.durations)
-        run = lambda share: best_path.left_to_right(share, x, durations, frames, states, *outputs)  # noqa: E731
+        run = lambda queue: best_path.left_to_right(queue, x, durations, frames, states, *outputs)  # noqa: E731
     else:
         assert isinstance(problem.topology, SemiMarkovDense)
         scores = _scores(problem.topology)
-        run = lambda share: best_path.dense(share, x, *scores, frames, *outputs)  # noqa: E731
+        run = lambda queue: best_path.dense(queue, x, *scores, frames, *outputs)  # noqa: E731
     over_batch(run, _cells(problem))
     for i in _out_of_range(problem, status):
         path[i], score[i] = (part[0] for part in plain.viterbi(_one(problem, i)))
@@ -90,7 +90,7 @@ def _left_to_right(problem: Problem, topology: SemiMarkovLeftToRight, wanted: in
     outputs = (posterior.numpy(), counts.numpy(), log_z.numpy(), status)
     frames, states = problem.frames.numpy(), problem.states.numpy()
     over_batch(
-        lambda share: left_to_right.forward_backward(share, x, durations, frames, states, wanted, *outputs),
+        lambda queue: left_to_right.forward_backward(queue, x, durations, frames, states, wanted, *outputs),
         _cells(problem),
     )
     result = ForwardBackward(log_z, posterior, SemiMarkovLeftToRight(counts))
@@ -109,17 +109,14 @@ def _dense(problem: Problem, topology: SemiMarkovDense, wanted: int) -> ForwardB
     outputs = (posterior.numpy(), *(count.numpy() for count in counts), log_z.numpy(), status)
     frames, cells = problem.frames.numpy(), _cells(problem)
 
-    def scaled(share: np.ndarray) -> None:
-        rows = [padded(np.exp(score)) for score in (transition, transition.T, durations)]
-        dense.forward_backward(share, x, np.exp(initial), *rows, np.exp(final), frames, counted, *outputs)
-
-    def extended(share: np.ndarray) -> None:
-        dense_extended.forward_backward(share, x, *scores, frames, counted, *outputs)
+    def extended(queue: np.ndarray) -> None:
+        dense_extended.forward_backward(queue, x, *scores, frames, counted, *outputs)
 
     if max(float(score.max()) for score in scores) < HIGH:
-        over_batch(scaled, cells)
-        lost = np.flatnonzero(status == OUT_OF_RANGE)
-        over_batch(lambda share: extended(lost[share]), cells[lost])
+        rows = [padded(np.exp(score)) for score in (transition, transition.T, durations)]
+        laws = (np.exp(initial), *rows, np.exp(final))
+        over_batch(lambda queue: dense.forward_backward(queue, x, *laws, frames, counted, *outputs), cells)
+        over_batch(extended, cells, np.flatnonzero(status == OUT_OF_RANGE).tolist())
     else:
         over_batch(extended, cells)
     result = ForwardBackward(log_z, posterior, SemiMarkovDense(*counts))
@@ -187,5 +184,7 @@ def _scores(topology: SemiMarkovDense) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return initial, transition, durations, final
 
 
-def _cells(problem: Problem) -> np.ndarray:
-    return problem.frames.numpy() * problem.states.numpy() * problem.topology.durations.shape[-1]
+def _cells(problem: Problem) -> list[int]:
+    longest = problem.topology.durations.shape[-1]
+    lengths = zip(problem.frames.tolist(), problem.states.tolist(), strict=True)
+    return [frames * states * longest for frames, states in lengths]

@@ -10,6 +10,7 @@ import numpy as np
 from hmmtts.hmm.backends.cpu.compile import inner, kernel, row
 from hmmtts.hmm.backends.cpu.left_to_right import DONE
 from hmmtts.hmm.backends.cpu.semi_markov_left_to_right import check, limits, support
+from hmmtts.hmm.backends.cpu.turns import turns
 
 NONE = -np.inf
 
@@ -39,16 +40,14 @@ def _cumulate(x, n, T, cumulated, until):
 
 @kernel
 def left_to_right(utterances, log_obs, durations, frames, states, path, score, status):
-    longest, widest, D = 0, 0, durations.shape[2]
-    for b in utterances:
-        longest, widest = max(longest, frames[b]), max(widest, states[b])
+    longest, widest, D = frames.max(), states.max(), durations.shape[2]
     best, cumulated, until = (
         np.empty((2, longest + 1)),
         np.empty(longest + 1),
         np.empty(longest + 1, np.int64),
     )
     pointer, band = np.empty((widest, longest + 1), np.int32), np.empty((2, widest + 1), np.int64)
-    for b in utterances:
+    for b in turns(utterances):
         T, S, x = frames[b], states[b], log_obs[b]
         path[b, :], score[b] = -1, NONE
         status[b] = check(x, T, S)
@@ -90,13 +89,11 @@ def left_to_right(utterances, log_obs, durations, frames, states, path, score, s
 
 @kernel
 def dense(utterances, log_obs, initial, transition, durations, final, frames, path, score, status):
-    longest, (K, D) = 0, durations.shape
-    for b in utterances:
-        longest = max(longest, frames[b])
+    longest, (K, D) = frames.max(), durations.shape
     best, cumulated = np.empty((K, longest + 1)), np.empty((K, longest + 1))
     until, pointer = np.empty((K, longest + 1), np.int64), np.empty((K, longest + 1), np.int32)
     origin, ended = np.empty((longest + 1, K), np.int32), np.empty(K)
-    for b in utterances:
+    for b in turns(utterances):
         T, x = frames[b], log_obs[b]
         path[b, :], score[b] = -1, NONE
         status[b] = check(x, T, K)

@@ -20,6 +20,7 @@ from hmmtts.hmm.backends.cpu.lanes import WIDTH, load, multiply_add, spread, sto
 from hmmtts.hmm.backends.cpu.left_to_right import DONE, OUT_OF_RANGE
 from hmmtts.hmm.backends.cpu.product import product
 from hmmtts.hmm.backends.cpu.semi_markov_left_to_right import check
+from hmmtts.hmm.backends.cpu.turns import turns
 
 RESCALE = 16  # frames between divisions by the sum
 SMALL = 1e-50  # a factor below is multiplied into what is pending
@@ -72,15 +73,13 @@ def forward_backward(
 
     Log Z and posteriors, and if `counted` the expected counts at_start[b k], arcs[b k k], lasting[b k d], at_end[b k].
     """
-    longest, (K, W) = 0, durations.shape
-    for b in utterances:
-        longest = max(longest, frames[b])
+    longest, (K, W) = frames.max(), durations.shape
     emission, tops, scales = np.empty((longest, K)), np.empty(longest), np.empty(longest + 1)
     wide = transition.shape[1]
     entry, done = np.zeros((longest + 1, wide)), np.empty((longest + 1, K))
     pending, space = np.empty((K, longest + 1 + W)), np.zeros((4, wide))
     taken, lasted = np.empty((K, wide)), np.empty((K, W))
-    for b in utterances:
+    for b in turns(utterances):
         T, x = frames[b], log_obs[b]
         posterior[b, T:] = 0.0
         status[b] = check(x, T, K)

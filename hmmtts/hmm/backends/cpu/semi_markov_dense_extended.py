@@ -11,6 +11,7 @@ from hmmtts.hmm.backends.cpu.compile import inner, kernel
 from hmmtts.hmm.backends.cpu.extended import NEVER, add_multiple, add_shares, normalised, power_of_two
 from hmmtts.hmm.backends.cpu.left_to_right import DONE
 from hmmtts.hmm.backends.cpu.semi_markov_left_to_right import check, clear, segment_cells, split
+from hmmtts.hmm.backends.cpu.turns import turns
 
 LN_2 = math.log(2.0)
 NONE = -np.inf
@@ -23,9 +24,7 @@ def forward_backward(
     posterior, at_start, arcs, lasting, at_end, log_z, status,
 ):  # fmt: skip
     """Log-probabilities; the same results as semi_markov_dense.forward_backward."""
-    longest, (K, D) = 0, durations.shape
-    for b in utterances:
-        longest = max(longest, frames[b])
+    longest, (K, D) = frames.max(), durations.shape
     n = longest + 1
     begin, end, spare = np.empty((4, K)), np.empty((4, K)), np.empty((4, K))
     onward, backward, weights = np.empty((4, K, K)), np.empty((4, K, K)), np.empty((K, 4, D))
@@ -40,7 +39,7 @@ def forward_backward(
     cells, reach, space = np.empty((K, 8, n)), np.empty((K, 2, n), np.int64), np.empty((2, K, n))
     turned, turned_reach = np.empty((K, 4, n)), np.empty((K, n), np.int64)
     past, future = np.empty((4, n, K)), np.empty((4, n, K))  # entered m e, ended m e
-    for b in utterances:
+    for b in turns(utterances):
         T, x = frames[b], log_obs[b]
         status[b] = check(x, T, K)
         if status[b] != DONE:

@@ -28,6 +28,7 @@ from hmmtts.hmm.backends.cpu.extended import (
     products,
 )
 from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, OUT_OF_RANGE
+from hmmtts.hmm.backends.cpu.turns import turns
 
 LN_2 = math.log(2.0)
 LARGEST_SCORE = 1e6  # beyond, cumulated sums would lose the digits of the others
@@ -39,13 +40,11 @@ def forward_backward(
     utterances, log_obs, durations, frames, states, wanted, posterior, counts, log_z, status
 ):
     """wanted: 0 log Z only, 1 and posteriors, 2 and expected counts of durations; all arrays float64."""
-    longest, widest, D = 0, 0, durations.shape[2]
-    for b in utterances:
-        longest, widest = max(longest, frames[b]), max(widest, states[b])
+    longest, widest, D = frames.max(), states.max(), durations.shape[2]
     am, ae = np.empty((widest + 1, longest + 1)), np.empty((widest + 1, longest + 1))
     cells, weights, cumulated = np.empty((8, longest + 1)), np.empty((4, D)), np.empty((2, longest + 1))
     free, band = np.empty((2, longest + 1), np.int64), np.empty((2, widest + 1), np.int64)
-    for b in utterances:
+    for b in turns(utterances):
         T, S, x = frames[b], states[b], log_obs[b]
         status[b] = check(x, T, S)
         if status[b] != DONE:

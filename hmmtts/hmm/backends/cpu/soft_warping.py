@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from hmmtts.hmm.backends.cpu.compile import compiled_once, inner, kernel
+from hmmtts.hmm.backends.cpu.turns import queue_of, turns
 
 NEVER = np.inf
 
@@ -16,7 +17,7 @@ NEVER = np.inf
 @kernel
 def soft_path(pairs, cost, gamma, frames, first, last, wanted, total, share):
     """`share` is the gradient of `total` by the costs, computed if `wanted`."""
-    for b in pairs:
+    for b in turns(pairs):
         T, U, x = frames[b, 0], frames[b, 1], cost[b]
         arrival = np.full((T + 1, U + 1), NEVER)  # of cell (i, j) at (i + 1, j + 1)
         arrival[0, 0] = 0.0
@@ -65,4 +66,4 @@ def make_ready() -> None:
     """Call the kernel once, on the smallest input."""
     cost, one = np.zeros((1, 1, 1)), np.ones((1, 1), np.int64)
     frames = np.ones((1, 2), np.int64)
-    soft_path(one[0] - 1, cost, 1.0, frames, one - 1, one, True, np.zeros(1), cost.copy())
+    soft_path(queue_of([0]), cost, 1.0, frames, one - 1, one, True, np.zeros(1), cost.copy())

@@ -14,6 +14,7 @@ from hmmtts.hmm.backends.cpu.compile import compiled_once, inner, kernel
 from hmmtts.hmm.backends.cpu.doubles import copy_rows
 from hmmtts.hmm.backends.cpu.pool import over_batch
 from hmmtts.hmm.backends.cpu.product import padded
+from hmmtts.hmm.backends.cpu.turns import turns
 from hmmtts.hmm.streaming.contract import (
     Chunk,
     Decoded,
@@ -184,7 +185,8 @@ def _over_streams(
     kernel: Any, work: int, model: Model, chunk: Chunk, sound: Sound, rest: tuple[Any, ...]
 ) -> None:
     laws, status = _laws(model), np.zeros(model.streams, np.int64)
-    over_batch(lambda streams: kernel(streams, laws, sound, *rest, status), sound.frames * laws.states * work)
+    cells = [t * n * work for t, n in zip(sound.frames.tolist(), laws.states.tolist(), strict=True)]
+    over_batch(lambda streams: kernel(streams, laws, sound, *rest, status), cells)
     if status.any():
         check(model, torch.from_numpy(sound.heard), chunk)
 
@@ -211,7 +213,7 @@ def _end(laws, level, b, space):
 def _filter_kernel(streams, laws, sound, level, posterior, status):
     width = posterior.shape[2]
     space, now = doubles.rows(2, width), np.empty(width)
-    for b in streams:
+    for b in turns(streams):
         whose = 0 if laws.dense else b
         arcs = laws.scores[whose], laws.weights[whose], laws.top
         for t in range(sound.frames[b]):
@@ -226,13 +228,13 @@ def _filter_kernel(streams, laws, sound, level, posterior, status):
 @kernel
 def _smooth_kernel(streams, laws, sound, level, lag, old, new, given, status):
     width, longest = given.shape[2], 0
-    for b in streams:
+    for b in range(len(old.held)):
         longest = max(longest, old.held[b] + sound.frames[b])
     shape = longest, width
     alphas, emissions, likely = np.empty(shape), np.empty(shape), np.empty(shape)
     space, beta = doubles.rows(2, width), doubles.rows(1, width)[0]
     log_beta, worth = np.empty(width), np.empty(width)
-    for b in streams:
+    for b in turns(streams):
         S, whose = laws.states[b], 0 if laws.dense else b
         arcs = laws.scores[whose], laws.weights[whose], laws.top
         back_arcs = laws.back_scores[whose], laws.back_weights[whose], laws.top

@@ -10,6 +10,7 @@ The band is given as the columns first[i] <= j < last[i] of every row, both neve
 import numpy as np
 
 from hmmtts.hmm.backends.cpu.compile import compiled_once, inner, kernel, reduction, row
+from hmmtts.hmm.backends.cpu.turns import queue_of, turns
 
 WIDTH = 32  # rows of a strip: more would be read from more places at once than a core can follow
 DIAGONAL, DOWN, RIGHT = np.uint8(0), np.uint8(1), np.uint8(2)
@@ -27,7 +28,7 @@ def best_path(pairs, cost, ref, hyp, metric, pattern, frames, first, last, ref_p
     A pair without a path has the cost inf and no length; that of an empty side is NaN.
     """
     lanes, costs = np.empty((3, WIDTH + 1)), np.empty(WIDTH)
-    for b in pairs:
+    for b in turns(pairs):
         T, U = frames[b, 0], frames[b, 1]
         length[b], total[b] = 0, np.nan
         if T > 0 and U > 0:
@@ -277,4 +278,4 @@ def make_ready() -> None:
     """Call the kernel once, on the smallest input."""
     cost, one, paths = np.zeros((1, 1, 1)), np.ones((1, 1), np.int64), np.zeros((2, 1, 1), np.int64)
     frames, length, total = np.ones((1, 2), np.int64), np.zeros(1, np.int64), np.zeros(1)
-    best_path(one[0] - 1, cost, cost, cost, GIVEN, SYMMETRIC1, frames, one - 1, one, *paths, length, total)
+    best_path(queue_of([0]), cost, cost, cost, GIVEN, SYMMETRIC1, frames, one - 1, one, *paths, length, total)
