@@ -80,9 +80,11 @@ class SignalAt(Callback):
         optimizer.register_step_post_hook(lambda *_: self._at(trainer, "optimizer", trainer.global_step + 1))
         begin, write, save = trainer.save_checkpoint, checkpoint.torch.save, checkpoint.save
 
-        def before(*arguments: object) -> None:  # on every rank; only the first writes
+        def before(
+            path: Path, weights_only: bool | None = None
+        ) -> None:  # on every rank; only the first writes
             self._at(trainer, "saving", trainer.global_step)
-            begin(*arguments)
+            begin(path, weights_only=weights_only)
 
         def half(content: dict, file: object) -> None:
             write(content, file)
