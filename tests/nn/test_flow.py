@@ -1,13 +1,20 @@
 """The flow against autograd's Jacobian, back and forth, and its first batch on several processes."""
 
+import math
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import distributed, multiprocessing
 
-from hmmtts.nn.decoders.flow import ActNorm, Flow, GroupedMix
+from hmmtts.audio.io import read
+from hmmtts.audio.mel import LogMel
+from hmmtts.nn.decoders.flow import MOST, ActNorm, Flow, GroupedMix
+from tests.data import TEST_DATA, needs_data
+from tests.nn import voices
+from tests.nn.test_neural_hmm_voice import mels, voice
 
 BINS = 4
 
@@ -93,6 +100,42 @@ def test_first_batch_comes_out_normal():
     flow(x + 5, frames)
     after = [norm.shift for norm in flow.blocks if isinstance(norm, ActNorm)]
     assert all(map(torch.equal, before, after))
+
+
+def test_constant_sound_keeps_the_likelihood_bounded():
+    """R15, with a flow: no training makes more of frames that are all equal than the sharpest density has."""
+    model, silence = voice(partial(Flow, blocks=2, width=8, groups=2)), mels()
+    silence = silence._replace(mel=torch.full_like(silence.mel, -0.7))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    floor = model.aligner.model.outputs.floor
+    bound = -voices.BINS * (MOST - math.log(floor) - 0.5 * math.log(2 * math.pi))
+    losses = []
+    for _ in range(200):
+        loss = model.means(silence)["nll"].value
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert bound <= min(losses)
+    assert max(losses) < 100 * voices.BINS  # no layer blows up what the one before it changes
+    assert min(losses) < losses[0] - voices.BINS  # and there is something to gain
+    for norm in [layer for layer in model.flow.blocks if isinstance(layer, ActNorm)]:
+        norm.log_scale.data += 10
+    gained = model.flow(silence.mel, silence.frames).log_determinant
+    torch.testing.assert_close(gained, MOST * voices.BINS * silence.frames)
+
+
+@needs_data
+def test_speech_stays_far_below_the_bound():
+    """Also what a synthesiser made, whose pauses are all alike."""
+    for corpus in ("ljspeech32", "espeak_en_us", "flite_slt"):
+        torch.manual_seed(0)
+        wave, rate = read(sorted((TEST_DATA / corpus / "wavs").iterdir())[0])
+        mel = LogMel(rate)(torch.from_numpy(wave)[None])
+        mel = (mel - mel.mean(1)) / mel.std(1)
+        frames = torch.tensor([mel.shape[1]])
+        gained = Flow(80, width=8, layers=1)(mel, frames).log_determinant / mel.numel()
+        assert float(gained.detach()) < MOST / 3, corpus
 
 
 def test_evaluation_starts_nothing():

@@ -3,6 +3,7 @@
 The layers are Glow-TTS's (arXiv 2005.11129). b utterances, t frames, m mel bins, y = t // 2 pairs of frames, k = 2m.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -15,6 +16,10 @@ from torch.nn.utils.parametrizations import weight_norm
 from hmmtts.nn.lengths import mask
 from hmmtts.nn.recompute import Stack, called
 
+# Nats that one value of the mel may gain: as if none were known better than to a thousandth of its deviation.
+# Real speech begins at 1 and came to 2.3 in 126 steps.
+MOST = math.log(1000)
+
 
 class Mapped(NamedTuple):
     y: Float[Tensor, "b t m"]
@@ -26,6 +31,9 @@ class Flow(nn.Module):
 
     Frames are taken in pairs. The last frame of an odd number of them has no other: an affine layer of its own maps it,
     so that what comes out is a density of all of x. The padding is never read and comes out as zeros.
+
+    Every layer could scale constant sound up without end, which costs nothing and gains likelihood. So the determinant
+    counts up to `MOST` for each value, which bounds the likelihood as the floor of a deviation does.
     """
 
     def __init__(
@@ -55,7 +63,8 @@ class Flow(nn.Module):
         for block in self.blocks:
             pairs, log_determinant = called(block, pairs, present, recompute=self.blocks.recompute)
             total = total + log_determinant
-        return Mapped(torch.where(paired[..., None], _unsqueeze(pairs, x.shape[1]), y), total)
+        z = torch.where(paired[..., None], _unsqueeze(pairs, x.shape[1]), y)
+        return Mapped(z, total.clamp(max=MOST * x.shape[2] * frames))
 
     def inverse(self, z: Float[Tensor, "b t m"], frames: Int[Tensor, "b"]) -> Float[Tensor, "b t m"]:
         z = torch.where(mask(frames, z.shape[1])[..., None], z, 0.0)
@@ -131,7 +140,9 @@ class ActNorm(Invertible):
             distributed.all_reduce(sums)
         count = sums[2].clamp(min=1)
         mean = sums[0] / count
-        deviation = (sums[1] / count - mean.square()).clamp(min=1e-6).sqrt()
+        deviation = (sums[1] / count - mean.square()).clamp(min=0).sqrt()
+        # A channel that does not vary is only shifted: a large scale in each layer would blow up the first step.
+        deviation = torch.where(deviation > 1e-3, deviation, 1.0)
         self.log_scale.copy_(-deviation.log())
         self.shift.copy_(-mean / deviation)
         self.seen.fill_(True)
