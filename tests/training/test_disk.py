@@ -117,7 +117,7 @@ def test_lost_logs_cost_one_warning_and_a_count(tmp_path: Path, caplog: pytest.L
 DISK = 'mount -t tmpfs -o size="$0" tmpfs "$1" && shift && exec "$@"'
 
 TRAIN = """
-import logging, sys
+import hashlib, logging, sys
 from pathlib import Path
 from lightning.pytorch import Callback
 from hmmtts.training.console import logging_to
@@ -137,7 +137,9 @@ class Fill(Callback):  # another program takes all that is free at step 9, and g
         trainer.logger.text("words", "w" * 1000, trainer.global_step)  # so that no page has room for what follows
         logging.getLogger("words").warning("w" * 1000)
         filler = disk / "filler"
+        last = run / "checkpoints" / "last.ckpt"
         if trainer.global_step == 9:
+            self.kept = hashlib.sha256(last.read_bytes()).digest()
             try:
                 with filler.open("wb", buffering=0) as file:
                     for size in (1 << 12, 1):
@@ -145,7 +147,9 @@ class Fill(Callback):  # another program takes all that is free at step 9, and g
                             pass
             except OSError as error:
                 print("filled", error.errno, flush=True)
-        if trainer.global_step == 17:
+        if trainer.global_step == 17:  # those of steps 12 and 16 did not fit
+            assert hashlib.sha256(last.read_bytes()).digest() == self.kept, "the failed saves changed the last good one"
+            print("kept as it was", flush=True)
             filler.unlink()
 
 disk, elsewhere = map(Path, sys.argv[1:3])
@@ -210,6 +214,8 @@ def test_a_disk_that_is_full_for_a_while(tmp_path: Path):
     assert (
         "(needed 1.0 MB, free 0.0 MB); last.ckpt of step 8 is kept. The next attempt is at step 16" in told[0]
     )
+    assert "step 16 not written" in said
+    assert "kept as it was" in said
     assert "leftovers: []" in said
     assert (
         said.count("train.log cannot be written ([Errno 28] No space left on device); training goes on") == 1

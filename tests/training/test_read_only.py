@@ -14,7 +14,7 @@ from hmmtts.hmm.backends.cpu.compile import _user_cache
 ROOT = Path(__file__).resolve().parents[2]
 READ_ONLY = (
     'for place in "$1" "$2"; do mount --bind "$place" "$place" && mount -o remount,ro,bind "$place"; done; '
-    '! touch "$1/x" 2>/dev/null && shift 2 && exec "$@"'
+    '! touch "$1/x" 2>/dev/null && ! touch "$2/x" 2>/dev/null && shift 2 && exec "$@"'
 )
 SMALL = [
     "threads=1", "data.workers=0", "run.name=t", "encoder.width=16", "encoder.layers=1", "decoder.dilations=[1]",

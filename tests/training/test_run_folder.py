@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,35 @@ def test_another_process_is_refused_while_one_lives_and_takes_over_when_it_is_ki
         assert run.start("auto").message.startswith(f"taken over from pid {holder.pid} on host ")
     with RunFolder(tmp_path) as run:
         assert run.start("auto").message == "no checkpoint: starting at step 0"
+
+
+def race(folder: Path, rounds: int, together, told) -> None:
+    """Once a round, with the other: take the lock of a new folder, tell, and let go when both have tried."""
+    for number in range(rounds):
+        run = RunFolder(folder / str(number))
+        together.wait(60)
+        try:
+            run.__enter__()
+            told.put((number, ""))
+        except EnvironmentFault as error:
+            told.put((number, str(error)))
+        together.wait(60)
+        run.__exit__()
+
+
+def test_of_two_that_start_at_the_same_moment_one_wins(tmp_path: Path):
+    fork, rounds = get_context("fork"), 200
+    together, told = fork.Barrier(2), fork.Queue()
+    racers = [fork.Process(target=race, args=(tmp_path, rounds, together, told)) for _ in range(2)]
+    for racer in racers:
+        racer.start()
+    outcomes = sorted(told.get(timeout=60) for _ in range(2 * rounds))
+    for racer in racers:
+        racer.join()
+    assert [number for number, _ in outcomes] == [number for number in range(rounds) for _ in range(2)]
+    for (_, won), (_, lost) in zip(outcomes[::2], outcomes[1::2], strict=True):
+        assert won == ""
+        assert "is in use by" in lost
 
 
 def test_clocks_do_not_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
