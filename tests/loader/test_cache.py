@@ -1,3 +1,4 @@
+import inspect
 import os
 import random
 import time
@@ -9,8 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from hmmtts.audio.features import Tracks
+from hmmtts.audio.cepstra import Cepstra
+from hmmtts.audio.f0 import Pyin
+from hmmtts.audio.features import Features, Tracks, Trim
 from hmmtts.audio.io import write
+from hmmtts.audio.mel import LogMel
 from hmmtts.data.cache import ABANDONED, DAMAGED, NEW, FeatureCache, load, save
 from hmmtts.data.manifest import Utterance
 from tests.audio.signals import pulses
@@ -43,12 +47,63 @@ def test_computed_once_and_equal_from_then_on(cache: FeatureCache, spoken: Utter
     assert (stored.mel.dtype, type(stored.start)) == (np.float32, float)
 
 
-def test_another_config_is_another_cache(cache: FeatureCache, spoken: Utterance, tmp_path: Path):
-    cache.fetch(spoken)
-    other = FeatureCache(features(norm=None), tmp_path / "cache")  # type: ignore[arg-type]
+# Another value for every option of every extractor.
+OTHERS: dict[type, dict[str, object]] = {
+    LogMel: {
+        "sample_rate": 7000, "n_fft": 512, "hop": 80, "win": 200, "n_mels": 16, "fmin": 50.0, "fmax": 3000.0,
+        "floor": 1e-4, "mel_scale": "htk", "norm": None, "padding": "same",
+    },
+    Cepstra: {
+        "sample_rate": 7000, "window": 0.009, "hop": 0.006, "n_cepstra": 12, "n_mels": 24, "fmin": 80.0, "fmax": 3000.0,
+        "deltas": 1, "dither": 1e-3,
+    },
+    Pyin: {"sample_rate": 7000, "hop": 80, "fmin": 70.0, "fmax": 120.0, "resolution": 0.25, "window": 0.05},
+    Trim: {"below_peak_db": 0.0, "keep": 0.1},  # 0: nothing is cut off
+}  # fmt: skip
+SHARED = {"sample_rate": (LogMel, Cepstra, Pyin), "hop": (LogMel, Pyin)}  # that must be equal where they are
+
+
+def features_of(**other: dict[str, object]) -> Features:
+    """Those of `features()` with a trim; `other`: options by the name of their class."""
+
+    def options(kind: type, **usual: object) -> dict:
+        return usual | other.get(kind.__name__, {})
+
+    mel = options(LogMel, sample_rate=RATE, n_fft=256, hop=100, win=256, n_mels=20, fmax=3500.0)
+    acoustic = options(Cepstra, sample_rate=RATE, fmax=3500.0)
+    f0 = options(Pyin, sample_rate=RATE, hop=100, resolution=0.5)
+    return Features(mel["sample_rate"], LogMel(**mel), Cepstra(**acoustic), Pyin(**f0), Trim(**options(Trim)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "option"),
+    [(kind, option) for kind, options in OTHERS.items() for option in options],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_another_config_is_another_cache(kind: type, option: str, tmp_path: Path, spoken: Utterance):
+    usual = FeatureCache(features_of(), tmp_path / "cache")
+    usual.fetch(spoken)
+    kinds = SHARED[option] if kind in SHARED.get(option, ()) else (kind,)
+    changed = features_of(**{each.__name__: {option: OTHERS[kind][option]} for each in kinds})
+    other = FeatureCache(changed, tmp_path / "cache")
     tracks, miss = other.fetch(spoken)
     assert miss == NEW
-    assert not same(tracks, cache(spoken))
+    assert same(tracks, other.compute(spoken))
+    assert not same(tracks, usual(spoken))
+    assert (usual.fetch(spoken).miss, other.fetch(spoken).miss) == (None, None)
+
+
+@pytest.mark.parametrize("kind", OTHERS, ids=lambda kind: kind.__name__)
+def test_no_option_is_left_out_of_the_test_above(kind: type):
+    assert OTHERS[kind].keys() == inspect.signature(kind).parameters.keys()
+
+
+def test_another_extractor_is_another_cache(tmp_path: Path, spoken: Utterance):
+    usual = features()
+    FeatureCache(usual, tmp_path).fetch(spoken)
+    heard = Features(RATE, usual.mel, usual.mel, usual.f0)
+    assert FeatureCache(heard, tmp_path).fetch(spoken).miss == NEW
+    assert FeatureCache(usual, tmp_path).fetch(spoken).miss is None
 
 
 def test_a_replaced_file_is_noticed_even_with_the_old_time_and_size(
