@@ -29,7 +29,11 @@ class Times(NamedTuple):
 
 
 def interleave(
-    calls: Mapping[str, Callable[[], object]], seconds: float, rounds: int, alone: bool = False
+    calls: Mapping[str, Callable[[], object]],
+    seconds: float,
+    rounds: int,
+    alone: bool = False,
+    turn: float = MILLISECONDS,
 ) -> dict[str, Times]:
     """Call each a few times in turn, `rounds` times or until `seconds` are over; what takes long is called less.
 
@@ -46,16 +50,16 @@ def interleave(
                 slow = bool(samples[name]) and samples[name][0].wall > 1e3 * seconds / rounds
                 if slow and i >= FEWEST_ROUNDS:
                     continue
-                samples[name] += [_sample(call, alone)] if slow else _turn(call, alone)
+                samples[name] += [_sample(call, alone)] if slow else _turn(call, alone, turn)
     return {
         name: Times(*(min(column) for column in zip(*taken, strict=True))) for name, taken in samples.items()
     }
 
 
-def _turn(call: Callable[[], object], alone: bool) -> list[Times]:
+def _turn(call: Callable[[], object], alone: bool, milliseconds: float) -> list[Times]:
     """At least so many calls and so many milliseconds, whoever's turn it is."""
     samples: list[Times] = []
-    while len(samples) < CALLS or sum(sample.wall for sample in samples) < MILLISECONDS:
+    while len(samples) < CALLS or sum(sample.wall for sample in samples) < milliseconds:
         samples.append(_sample(call, alone))
     return samples
 

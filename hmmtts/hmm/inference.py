@@ -111,18 +111,25 @@ class _LogLikelihood(torch.autograd.Function):
         return result.log_likelihood
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Float[Tensor, "b"]):
-        posterior, *counts = ctx.saved_tensors
-        remaining = iter(counts)
-        arcs: list[Tensor | None] = [None] * len(ctx.present)
-        if counts:
-            for i, present in enumerate(ctx.present):
-                if present:
-                    weighted = _weighted(next(remaining), grad)
-                    arcs[i] = weighted.sum(0) if ctx.kind in SHARED else weighted
-        by_emission = _weighted(posterior, grad) if ctx.needs_input_grad[3] else None
-        return None, None, None, by_emission, None, *arcs
+        # Only with create_graph is there a second derivative to be refused, which takes time.
+        return (_refusing_a_second if torch.is_grad_enabled() else _gradients)(ctx, grad)
+
+
+def _gradients(ctx, grad: Float[Tensor, "b"]) -> tuple[Tensor | None, ...]:
+    posterior, *counts = ctx.saved_tensors
+    remaining = iter(counts)
+    arcs: list[Tensor | None] = [None] * len(ctx.present)
+    if counts:
+        for i, present in enumerate(ctx.present):
+            if present:
+                weighted = _weighted(next(remaining), grad)
+                arcs[i] = weighted.sum(0) if ctx.kind in SHARED else weighted
+    by_emission = _weighted(posterior, grad) if ctx.needs_input_grad[3] else None
+    return None, None, None, by_emission, None, *arcs
+
+
+_refusing_a_second = torch.autograd.function.once_differentiable(_gradients)
 
 
 def _weighted(x: Float[Tensor, "b ..."], grad: Float[Tensor, "b"]) -> Float[Tensor, "b ..."]:

@@ -57,7 +57,7 @@ def viterbi(problem: Problem) -> Viterbi:
             dense.viterbi(queue, x, *scores, lengths, *outputs)
 
     over_batch(run, _cells(problem))
-    if np.count_nonzero(status):
+    if any(status.tolist()):
         check_observations(problem)
     return Viterbi(path, score)
 
@@ -162,7 +162,7 @@ def _in_double(problem: Problem, topology: Dense, wanted: int) -> ForwardBackwar
 
 def _finish(problem: Problem, status: np.ndarray, exact: Callable[..., None]) -> None:
     """Say what is wrong with a bad utterance; do again in the log domain what the fast kernel could not do."""
-    if not np.count_nonzero(status):  # on so few numbers far quicker than any()
+    if not any(status.tolist()):  # of so few numbers quicker than numpy's
         return
     # Kernels write the status they leave behind: find both kinds before either is done again.
     imprecise, out_of_range = (np.flatnonzero(status == kind).tolist() for kind in (IMPRECISE, OUT_OF_RANGE))
@@ -179,7 +179,7 @@ def _forgiving(scores: tuple[np.ndarray, ...]) -> bool:
 
 
 def _array(x: Tensor) -> np.ndarray:
-    return x.detach().contiguous().numpy()
+    return (x.detach() if x.requires_grad else x).contiguous().numpy()
 
 
 def _arcs(topology: LeftToRight) -> tuple[list[np.ndarray], bool, bool]:
