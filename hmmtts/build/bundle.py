@@ -70,11 +70,7 @@ def load(path: str | Path, device: str | torch.device = "cpu", own: Sequence[str
         model = objects.model(config, facts, extractors)
         model.load_state_dict(weights(content))
     except (InstantiationException, RuntimeError) as error:
-        told = " ".join(str(error.__cause__ or error).split())
-        raise CheckpointError(
-            f"{path} was made by hmmtts {header.get('version', 'of unknown version')}, and this one, {__version__}, cannot build "
-            f"its model: {told[:500]}. What to do: take that version, or train again"
-        ) from error
+        raise made_otherwise(path, header, error) from error
     return Bundle(
         model=model.to(device).eval(),
         facts=facts,
@@ -83,6 +79,15 @@ def load(path: str | Path, device: str | torch.device = "cpu", own: Sequence[str
         vocoder=objects.vocoder(config, extractors),
         config=config,
         step=header["step"],
+    )
+
+
+def made_otherwise(path: Path, header: dict, error: Exception) -> CheckpointError:
+    """The format is ours, and the model that this program builds is not the one that was trained."""
+    told = " ".join(str(error.__cause__ or error).split())
+    return CheckpointError(
+        f"{path} was made by hmmtts {header.get('version', 'of unknown version')}, and this one, {__version__}, cannot build "
+        f"its model: {told[:500]}. What to do: take that version, or train again"
     )
 
 
