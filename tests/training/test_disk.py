@@ -147,9 +147,9 @@ class Fill(Callback):  # another program takes all that is free at step 9, and g
                             pass
             except OSError as error:
                 print("filled", error.errno, flush=True)
-        if trainer.global_step == 17:  # those of steps 12 and 16 did not fit
-            assert hashlib.sha256(last.read_bytes()).digest() == self.kept, "the failed saves changed the last good one"
-            print("kept as it was", flush=True)
+        if trainer.global_step == 17:  # those of steps 12 and 16 did not fit, if it is their disk
+            same = hashlib.sha256(last.read_bytes()).digest() == self.kept
+            print("kept as it was" if same else "saved since", flush=True)
             filler.unlink()
 
 disk, elsewhere = map(Path, sys.argv[1:3])
@@ -228,6 +228,7 @@ def test_a_disk_that_is_full_for_a_while(tmp_path: Path):
 def test_a_full_disk_of_logs_alone(tmp_path: Path):
     said = on_a_small_disk(tmp_path, "64k", "logs")
     assert "filled 28" in said
+    assert "saved since" in said
     assert "not written" not in said
     assert said.count("training goes on without them") == 1
     assert "entries of TensorBoard could not be written" in said
