@@ -21,9 +21,8 @@ def seed_of(*key: int) -> int:
 class Position(Callback):
     def __init__(self, seed: int, ahead: int = 0):
         self.seed = seed
-        self.ahead = (
-            ahead  # of `batches`, the position in the data: another number of ranks once trained this run
-        )
+        # Of `batches`, the position in the data: another number of ranks once trained this run.
+        self.ahead = ahead
         self.batches = 0  # trained on, which is also the number of the next batch
         self.validated = 0  # the position of the last validation that was completed
 

@@ -108,9 +108,8 @@ def _once(folder: Path, call_all: Callable[[], None]) -> None:
                 call_all()
                 ready.touch()
         finally:
-            fcntl.flock(
-                lock, fcntl.LOCK_UN
-            )  # a process forked meanwhile has the file open too: closing does not do
+            # A process forked meanwhile has the file open too: closing it does not free it.
+            fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def _source(module: str) -> Path:

@@ -47,7 +47,7 @@ def _finished(queue):
 @kernel
 def _finished_soon(queue):
     for _ in range(PATIENCE):
-        if _look(queue, FINISHED) == len(queue) - FIRST:
+        if _finished(queue):
             return True
     return False
 
