@@ -41,7 +41,7 @@ def make_ready() -> None:
 
 @glance
 def _finished(queue):
-    return _look(queue, FINISHED) == len(queue) - FIRST
+    return look(queue, FINISHED) == len(queue) - FIRST
 
 
 @kernel
@@ -64,7 +64,7 @@ def _add_one(context, queue, i):
 
 
 @intrinsic
-def _look(context, queue, i):
+def look(context, queue, i):
     """Number i, as other threads left it."""
 
     def generate(context, builder, signature, arguments):
