@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from hmmtts.build import program
+from hmmtts.data.shards import is_remote
 from hmmtts.training.faults import DataError
 
 
@@ -25,6 +26,12 @@ def corpus_folder(recipe: str, options: dict, data_dir: str | None) -> Path:
 def prepare(recipe: str, options: dict, data_dir: str | None) -> Path:
     """The folder of the recipe's manifests. A prepared corpus is left as it is: prepare.py itself knows."""
     out = corpus_folder(recipe, options, data_dir)
+    # What is prepared may not need its source any more: the recipe knows.
+    if data_dir and not is_remote(data_dir) and not Path(data_dir).exists() and not out.exists():
+        raise DataError(
+            f"data_dir={data_dir}: there is no file or folder {Path(data_dir).resolve()}; "
+            "give the path of the corpus, a folder or a manifest"
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     with _alone(out):
         try:

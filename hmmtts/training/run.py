@@ -93,7 +93,8 @@ def _live(config: dict, folder: RunFolder) -> dict:
     except Interrupted as end:
         raise Interrupted(f"{end}\nresume with: {command}", end.exit_code, end.signal) from end
     except BaseException:
-        log.info("resume with: %s", command)
+        if any(folder.checkpoints.glob("*.ckpt")):
+            log.info("resume with: %s", command)
         raise
     assert metrics is not None
     return metrics

@@ -124,7 +124,7 @@ def end(process: subprocess.Popen) -> tuple[int, str]:
 def test_real_runs_that_cannot_begin(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     code, said = end(begin(tmp_path, "recipe=folder", f"data_dir={tmp_path / 'empty'}"))
-    assert (code, "train: " in said) == (3, True), said
+    assert (code, "train: " in said, "resume with" in said) == (3, True, False), said
     checkpoints = tmp_path / "runs/demo/damaged/checkpoints"
     checkpoints.mkdir(parents=True)
     (checkpoints / "last.ckpt").write_bytes(b"half")

@@ -188,6 +188,22 @@ def say(bundle: build.Bundle, ids: torch.Tensor) -> tuple:
     return bundle.model.synthesize(ids, torch.tensor([ids.shape[1]]), torch.zeros_like(ids), zero, zero)
 
 
+def test_a_corpus_that_does_not_exist_is_told_with_the_mend(tmp_path: Path, monkeypatch, caplog):
+    """And not how to resume what has not begun; nothing is prepared."""
+    monkeypatch.chdir(tmp_path)
+    with (
+        caplog.at_level(logging.INFO),
+        pytest.raises(
+            DataError,
+            match=rf"data_dir=nowhere: there is no file or folder {tmp_path}/nowhere; give the path",
+        ),
+    ):
+        runs.run(composed("data_dir=nowhere"))
+    assert "starting at step 0" in caplog.text
+    assert "resume with" not in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
 def test_interrupted_says_how_to_resume_and_another_config_is_refused(
     corpus: Path, tmp_path: Path, monkeypatch, caplog
 ):
@@ -213,6 +229,7 @@ def test_interrupted_says_how_to_resume_and_another_config_is_refused(
         r"take the changes back; to go on with them all the same: resume_allow=\[optim\]",
     ):
         runs.run(composed(*other))
+    assert "resume with: python train.py" in (tmp_path / "runs/demo/t/train.log").read_text()
     with caplog.at_level(logging.WARNING), pytest.raises(Interrupted):
         runs.run(composed(*other, "resume_allow=[optim]"))
     assert "as resume_allow says: optim.optimizer.lr was 0.001, is 0.002" in caplog.text
