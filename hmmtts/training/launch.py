@@ -21,11 +21,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch import Trainer
 
 from hmmtts.build import objects
-from hmmtts.training import failures
+from hmmtts.training import failures, slurm
 from hmmtts.training.faults import ConfigError
 
 log = logging.getLogger(__name__)
@@ -50,7 +49,7 @@ def all_processes(trainer: dict[str, Any]) -> int:
 
 def started_outside() -> bool:
     """Whether this process is one rank of those that torchrun, SLURM or `launch` started."""
-    return "LOCAL_RANK" in os.environ or SLURMEnvironment.detect()
+    return "LOCAL_RANK" in os.environ or slurm.started(os.environ)
 
 
 def rank() -> int:

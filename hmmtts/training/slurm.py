@@ -38,8 +38,13 @@ def check_processes(trainer: Mapping[str, Any], environ: Mapping[str, str] | Non
             trainer, "torchrun", int(environ["GROUP_WORLD_SIZE"]), int(environ["LOCAL_WORLD_SIZE"]),
             "--nnodes={nodes} --nproc-per-node={devices}",
         )  # fmt: skip
-    elif "SLURM_NTASKS" in environ and environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+    elif started(environ):
         _check_slurm(trainer, environ)
+
+
+def started(environ: Mapping[str, str]) -> bool:
+    """Whether SLURM is to start the processes, as Lightning decides it; its own `detect` warns wherever srun is installed."""
+    return "SLURM_NTASKS" in environ and environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
 
 
 def _check_slurm(trainer: Mapping[str, Any], environ: Mapping[str, str]) -> None:
@@ -99,7 +104,7 @@ def environment() -> "list[ClusterEnvironment]":
 
     if TorchElasticEnvironment.detect():
         return [TorchElasticEnvironment()]
-    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+    return [SLURMEnvironment(auto_requeue=False)] if started(os.environ) else []
 
 
 def requeue(end: Interrupted) -> None:

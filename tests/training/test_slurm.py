@@ -151,8 +151,11 @@ class TestRequeue:
         assert "scontrol requeue 7: slurm_requeue error" in capsys.readouterr().err
 
 
-@pytest.mark.filterwarnings("ignore:.*srun.*")
-def test_torchrun_within_a_job_is_torchrun(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.filterwarnings("error:.*srun.*")
+def test_torchrun_within_a_job_is_torchrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """And nobody is advised to use srun for being where it is installed."""
+    (tmp_path / "srun").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
     for name in ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS"):
         monkeypatch.delenv(name, raising=False)
     assert slurm.environment() == []
