@@ -1,9 +1,10 @@
 """From the command line to a config: recipes become a Hydra group, errors become sentences and exit code 2."""
 
-import logging
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 
 import hydra
@@ -11,10 +12,11 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from hmmtts.build import program
 from hmmtts.training import slurm
@@ -23,8 +25,6 @@ from hmmtts.training.faults import ConfigError, Interrupted, RankFailure, exit_c
 from hmmtts.training.rank import report
 from hmmtts.training.resolvers import register_resolvers
 from hmmtts.training.signals import leave_on_signals
-
-log = logging.getLogger(__name__)
 
 
 class OwnConf(SearchPathPlugin):
@@ -59,7 +59,7 @@ def config_of(overrides: Sequence[str]) -> dict:
         try:
             composed = hydra.compose("train", overrides=list(overrides))
         except HydraException as error:
-            raise ConfigError(str(error)) from error
+            raise ConfigError(words_of(error)) from error
     return checked(composed)
 
 
@@ -69,18 +69,39 @@ def main() -> None:
     if {"--help", "-h"} & set(sys.argv) and not any(word.startswith("recipe=") for word in sys.argv):
         # Help shows a composed config, which needs a recipe: any will do.
         sys.argv.append(f"recipe={min(program.recipes())}")
-    begun = False
+    begun, traced = False, "HYDRA_FULL_ERROR" in os.environ
+    if not traced:
+        os.environ["HYDRA_FULL_ERROR"] = (
+            "1"  # raise: what Hydra would print ends with a line about this variable
+        )
 
     @hydra.main(version_base="1.3", config_path=str(program.folder("conf")), config_name="train")
     def command(cfg: DictConfig) -> float | None:
         nonlocal begun
         begun = True
+        if not traced:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
         return execute(cfg)
 
     try:
         command()
+    except (HydraException, OmegaConfBaseException) as error:
+        if begun or traced:
+            raise
+        print(f"train: {words_of(error)}", file=sys.stderr)
+        sys.exit(2)
     except SystemExit as end:
         sys.exit(2 if end.code == 1 and not begun else end.code)
+
+
+def words_of(error: Exception) -> str:
+    """What Hydra says is wrong; where it is a name, the names that there are come last."""
+    words = str(error).strip()
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        meant = [f"; did you mean {group}={near}?" for near in get_close_matches(name, error.options, 1)]
+        return "".join([words.splitlines()[0], f"\n{group} is one of {', '.join(error.options)}", *meant])
+    return words
 
 
 def execute(cfg: DictConfig) -> float | None:
