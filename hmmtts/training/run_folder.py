@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import os
+import re
 import socket
 import time
 from contextlib import suppress
@@ -51,7 +52,9 @@ class RunFolder:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = _read(lock) or "another process"
+            text = _read(lock)
+            # The winner of a race may not have written yet: then this is of an owner that has died, or nothing.
+            owner = text if _lives(text) else "another process, not known yet which"
             os.close(lock)
             raise EnvironmentFault(f"{self.path} is in use by {owner}; choose another run.name=...") from None
         except OSError as error:  # some network file systems have no locks
@@ -117,6 +120,20 @@ def _write(lock: int, text: str) -> None:
     os.truncate(lock, 0)
     with suppress(OSError):  # a full disk: the lock holds without its text
         os.pwrite(lock, text.encode(), 0)
+
+
+def _lives(owner: str) -> bool:
+    """Of another host nothing can be seen from here: it is believed."""
+    known = re.match(r"pid (\d+) on host (\S+)", owner)
+    if known is None or known[2] != socket.gethostname():
+        return known is not None
+    try:
+        os.kill(int(known[1]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        pass
+    return True
 
 
 def _date(path: Path) -> str:

@@ -1,6 +1,9 @@
 """One live run per folder; where a run starts is said and never guessed."""
 
+import fcntl
 import os
+import re
+import socket
 import subprocess
 import sys
 import time
@@ -52,6 +55,29 @@ def test_another_process_is_refused_while_one_lives_and_takes_over_when_it_is_ki
         assert run.start("auto").message.startswith(f"taken over from pid {holder.pid} on host ")
     with RunFolder(tmp_path) as run:
         assert run.start("auto").message == "no checkpoint: starting at step 0"
+
+
+@pytest.mark.parametrize(
+    ("told", "named"),
+    [
+        ("", "another process, not known yet which"),
+        (f"pid {{dead}} on host {socket.gethostname()} since then", "another process, not known yet which"),
+        ("pid {dead} on host of-another-node since then", "pid {dead} on host of-another-node since then"),
+    ],
+    ids=["nobody", "a dead one", "of another host"],
+)
+def test_who_has_won_and_not_yet_written_is_not_confused_with_the_one_before(
+    told: str, named: str, tmp_path: Path
+):
+    before = subprocess.Popen(["true"])
+    before.wait()
+    (tmp_path / ".lock").write_text(told.format(dead=before.pid))
+    with (tmp_path / ".lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(
+            EnvironmentFault, match=re.escape(f"is in use by {named.format(dead=before.pid)}; choose")
+        ):
+            RunFolder(tmp_path).__enter__()
 
 
 def race(folder: Path, rounds: int, together, told) -> None:
