@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, Trainer
 from torch import distributed
 
 from hmmtts.build import checkpoint, objects
-from hmmtts.build.bundle import Bundle, made_otherwise, weights
+from hmmtts.build.bundle import Bundle, weights
 from hmmtts.build.facts import Facts
 from hmmtts.data.manifest import Utterance
 from hmmtts.data.survey import Survey, feasible, survey
@@ -113,7 +113,6 @@ def _train(config: dict, folder: RunFolder, start: Start) -> dict | None:
     lightning.seed_everything(config["seed"], verbose=False)
     bundle, data = voice_and_data(config, start)
     task = _task(config, bundle)
-    _refuse_other_weights(task, start)
     utterances = [utterance.id for split in data.splits.values() for utterance in split]
     agreement = Agreement(config, start.step, utterances)
     trainer = _trainer(
@@ -171,17 +170,6 @@ def _refuse_another_config(config: dict, start: Start) -> None:
         if key in allowed:
             for line in difference(before.get(key), config.get(key), key):
                 log.warning("resumed with another config, as resume_allow says: %s", line)
-
-
-def _refuse_other_weights(task: Task, start: Start) -> None:
-    """The config is the same, but the code that builds the model of it may not be."""
-    if start.checkpoint is None:
-        return
-    content = checkpoint.load(start.checkpoint)
-    try:
-        task.load_state_dict(content["state_dict"])
-    except RuntimeError as error:
-        raise made_otherwise(start.checkpoint, content["hmmtts"], error) from error
 
 
 def _compared(config: dict) -> dict:

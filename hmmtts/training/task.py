@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 from lightning.pytorch import LightningModule
@@ -12,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from hmmtts import __version__
 from hmmtts.batch import Batch
-from hmmtts.build.bundle import Bundle
+from hmmtts.build.bundle import Bundle, made_otherwise
 from hmmtts.build.checkpoint import FORMAT
 from hmmtts.nn.lengths import Mean
 from hmmtts.training.joining import Tally, joined
@@ -150,6 +151,15 @@ class Task(LightningModule):
         header.update(format=FORMAT, version=__version__, step=self.trainer.global_step)
         if self.bundle is not None:
             header.update(config=self.bundle.config, facts=self.bundle.facts.state())
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Lightning loads the weights after this, but would not say whose code they are of: the config of a resumed run is
+        the same, the code that builds the model of it may not be.
+        """
+        try:
+            self.load_state_dict(checkpoint["state_dict"])
+        except RuntimeError as error:
+            raise made_otherwise(Path(str(self.trainer.ckpt_path)), checkpoint["hmmtts"], error) from error
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         self.log("train/learning_rate", torch.tensor(optimizer.param_groups[0]["lr"]))
