@@ -16,11 +16,9 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from hmmtts import __version__, cli
-from hmmtts.build import bundle, checkpoint, objects, program
+from hmmtts.build import checkpoint
 from hmmtts.build.checkpoint import CheckpointError
 from hmmtts.training.checkpoint_io import AtomicCheckpointIO
-from tests.synthesis import voices
 from tests.training.state import assert_same, final_state
 from tests.training.test_resume import Kill, KillAt
 from tests.training.toy import train
@@ -299,107 +297,3 @@ def test_a_hundred_kills_while_saving_tear_nothing(tmp_path: Path, monkeypatch: 
             parent.kill()
     assert caught > 0, "no kill came while a file was being written: the test proves nothing"
     assert len(seen) > 1, "every kill came at the same file"
-
-
-@pytest.mark.parametrize(
-    "target",
-    [
-        "torch.load", "numpy.load", "os.system", "builtins.eval", "torch.optim.optimizer.torch.load",
-        "lightning.fabric.utilities.cloud_io._load", "omegaconf.OmegaConf.save", "pathlib.Path.write_text", "hydra.utils.call",
-    ],
-)  # fmt: skip
-def test_a_stored_config_names_only_what_the_program_names(target: str):
-    config = {"decoder": {"layers": [{"_target_": target, "path": "canary"}]}}
-    with pytest.raises(ValueError, match=rf"config\.decoder\.layers\[0\]\._target_ names '{target}'"):
-        program.refuse_foreign_targets(config, program.targets())
-
-
-def no_longer(content: dict) -> None:
-    content["hmmtts"]["config"]["encoder"]["depth"] = 3
-
-
-def lost(content: dict) -> None:
-    content["state_dict"]["model.new"] = content["state_dict"].pop("model.placed.weight")
-
-
-def resized(content: dict) -> None:
-    content["state_dict"]["model.placed.weight"] = torch.zeros(2, 2)
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        (no_longer, "unexpected keyword argument 'depth'"),
-        (lost, 'Missing key(s) in state_dict: "placed.weight". Unexpected key(s) in state_dict: "new"'),
-        (resized, "size mismatch for placed.weight"),
-    ],
-)
-def test_a_voice_that_other_code_made_is_refused_with_the_reason(
-    change, told: str, tmp_path: Path, monkeypatch, capsys
-):
-    """R27, where the format is the same: exit code 4 and no traceback."""
-    voice = tmp_path / "voice.ckpt"
-    bundle.save(voices.bundle(voices.SMALL), voice)
-    content = checkpoint.load(voice)
-    change(content)
-    checkpoint.save(content, voice)
-    monkeypatch.setattr(
-        sys, "argv", ["hmmtts", "synthesize", str(voice), "A word.", "-o", str(tmp_path / "a.wav")]
-    )
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    said = capsys.readouterr().err
-    assert end.value.code == 4, said
-    assert f"voice.ckpt was made by hmmtts {__version__}" in said
-    assert told in said
-
-
-TAKE_EFFECT = {
-    "torch.save": {"_target_": "torch.save", "obj": 1, "f": "canary"},
-    "io.open": {"_target_": "io.open", "file": "canary", "mode": "w"},
-    "an attribute of a module": {"_target_": "torch.optim.optimizer.torch.save", "obj": 1, "f": "canary"},
-}
-
-
-@pytest.mark.parametrize("kind", TAKE_EFFECT)
-def test_a_voice_whose_config_would_do_something_is_refused(kind: str, tmp_path: Path, monkeypatch, capsys):
-    """By the verbs with exit code 2, before anything of it is built."""
-    monkeypatch.chdir(tmp_path)
-    objects.make(TAKE_EFFECT[kind])
-    Path("canary").unlink()  # it would have worked
-    config = {slot: {} for slot in bundle.SLOTS} | {"features": TAKE_EFFECT[kind]}
-    header = {"format": 1, "step": 9, "config": config, "facts": {}}
-    checkpoint.save({"hmmtts": header, "state_dict": {}}, Path("voice.ckpt"))
-    monkeypatch.setattr(sys, "argv", ["hmmtts", "synthesize", "voice.ckpt", "A word.", "-o", "a.wav"])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    assert end.value.code == 2
-    assert f"names '{TAKE_EFFECT[kind]['_target_']}', which is not a component" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["voice.ckpt"]
-
-
-def test_a_users_own_folder_adds_its_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "mine.yaml").write_text("_target_: my.decoder.Decoder\nwidth: 4\n")
-    mine = {"_target_": "my.decoder.Decoder"}
-    program.refuse_foreign_targets(mine, program.targets(tmp_path))
-    program.refuse_foreign_targets({"_target_": "torch.optim.AdamW"}, program.targets())
-    with pytest.raises(
-        ValueError, match=r"name the folder of your YAML files in the environment variable HMMTTS_CONF"
-    ):
-        program.refuse_foreign_targets(mine, program.targets())
-    monkeypatch.setenv("HMMTTS_CONF", str(tmp_path))
-    program.refuse_foreign_targets(mine, program.targets())
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        {"text": {"words": "${oc.env:HOME}"}},
-        {"a": ({"_target_": "torch.load"},)},
-        {"_target_": ["torch.load"]},
-        {"_target_": "${b}", "b": "torch.load"},
-    ],
-)
-def test_ways_round_the_list_of_targets(config: dict):
-    with pytest.raises(ValueError, match=r"names|holds values, not interpolations"):
-        program.refuse_foreign_targets(config, program.targets())
