@@ -24,7 +24,7 @@ from hmmtts.data.corpus import open_corpus
 from hmmtts.data.dataset import Transcriber
 from hmmtts.data.guard import Casualty
 from hmmtts.data.inspect import LIMITS
-from hmmtts.data.manifest import from_lhotse, read_utterances, write_utterances
+from hmmtts.data.manifest import read_utterances
 from hmmtts.text import Phones, SymbolTable
 from tests.corpus.sounds import RATE, cut, speech, write
 from tests.corpus.test_folder import CORPORA, corpus, textgrid_times
@@ -276,64 +276,6 @@ def test_a_decoder_that_dies_is_a_finding(tmp_path, monkeypatch):
     ]
 
 
-def manifest(folder: Path, split: str = "train", names: str = "ab") -> Path:
-    corpus(folder, "".join(f"{name}|text\n" for name in names), tuple(f"{name}.wav" for name in names))
-    path = folder / f"cuts_{split}.jsonl.gz"
-    (folder / "metadata.csv").rename(folder / f"{split}.csv")
-    report = check(open_corpus_of(folder, split), HERE)
-    write_utterances(path, (entry.utterance for entry in report.accepted))
-    return path
-
-
-def open_corpus_of(folder: Path, split: str):
-    """The folder as it was before it held a manifest."""
-    from hmmtts.data.corpus import open_folder
-
-    (folder / f"{split}.csv").rename(folder / "metadata.csv")
-    return open_folder(folder, "utf-8")
-
-
-def test_a_manifest_that_the_files_have_left_behind(tmp_path):
-    path = manifest(tmp_path, names="abcd")
-    write(tmp_path / "wavs/a.wav", speech(rate=16000), 16000)
-    write(tmp_path / "wavs/b.wav", speech(1.5))
-    cut(tmp_path / "wavs/c.wav", 22072)
-    (tmp_path / "wavs/d.wav").unlink()
-    a, rate, b, c, d = said(checked(path))
-    assert "the manifest says 22050 Hz, the file has 16000; prepare the corpus again" in a
-    assert "16000 Hz, most of the corpus has 22050" in rate
-    assert "the manifest says 1.000 s, the file has 1.500; prepare the corpus again" in b
-    assert "truncated" in c
-    assert "no such file" in d
-
-
-def test_one_id_in_two_splits(tmp_path):
-    manifest(tmp_path, "train", "ab")
-    (tmp_path / "cuts_test.jsonl.gz").write_bytes((tmp_path / "cuts_train.jsonl.gz").read_bytes())
-    assert said(checked(tmp_path)) == [
-        "error: a: cuts_test.jsonl.gz:1: id 'a' comes twice, first in cuts_train.jsonl.gz:1; only the first counts",
-        "error: b: cuts_test.jsonl.gz:2: id 'b' comes twice, first in cuts_train.jsonl.gz:2; only the first counts",
-    ]
-
-
-def test_bad_lines_of_a_manifest(tmp_path):
-    path = tmp_path / "cuts.jsonl"
-    path.write_text('{"id": 3}\nnonsense\n')
-    first, second = said(checked(path))
-    assert first.startswith("error: cuts.jsonl:1: not a lhotse cut (KeyError: 'type')")
-    assert second.startswith("error: cuts.jsonl:2: not a lhotse cut (JSONDecodeError")
-
-
-def test_recipes_by_name(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        ValueError, match=r"data/demo holds no corpus yet; make it with `python recipes/demo/prepare\.py`"
-    ):
-        open_corpus("recipe=demo")
-    manifest(tmp_path / "data/demo")
-    assert hmmtts_check("recipe=demo").code == 0
-
-
 def test_names_that_are_no_corpus(tmp_path):
     with pytest.raises(
         ValueError, match="there is no such file; a corpus is a manifest, a folder or recipe=NAME"
@@ -343,31 +285,6 @@ def test_names_that_are_no_corpus(tmp_path):
         open_corpus(str(write(tmp_path / "a.wav")))
     with pytest.raises(ValueError, match=r"--text 'nonsense' must be one of .*phones"):
         hmmtts_check(corpus(tmp_path), "--text", "nonsense")
-
-
-def test_what_a_recipe_of_lhotse_prepared(tmp_path):
-    """lhotse's own LJSpeech recipe, run on a corpus of its layout."""
-    from lhotse.recipes import prepare_ljspeech
-
-    corpus(
-        tmp_path / "LJSpeech-1.1",
-        "LJ001-0001|Dr. A|Doctor A\nLJ001-0002|B|B\n",
-        ("LJ001-0001.wav", "LJ001-0002.wav"),
-    )
-    made = prepare_ljspeech(tmp_path / "LJSpeech-1.1", tmp_path / "manifests")
-    assert [utterance.text for utterance in from_lhotse(**made)] == ["Doctor A", "B"]
-    report = checked(tmp_path / "manifests")
-    assert [(entry.utterance.id, entry.utterance.text) for entry in report.accepted] == [
-        ("LJ001-0001", "Doctor A"),
-        ("LJ001-0002", "B"),
-    ]
-    assert report.findings == []
-
-
-def test_damaged_manifests_of_lhotse(tmp_path):
-    (tmp_path / "x_recordings_all.jsonl.gz").write_bytes(b"nonsense")
-    with pytest.raises(ValueError, match=r"x_supervisions_all\.jsonl\.gz are no manifests of lhotse"):
-        open_corpus(str(tmp_path))
 
 
 def test_nonsense_of_every_kind_ends_in_findings(tmp_path):
