@@ -52,15 +52,18 @@ def register_recipes() -> None:
         )
 
 
-def config_of(overrides: Sequence[str]) -> dict:
-    """The checked config of what a command line says, for programs that train nothing."""
+def composed(overrides: Sequence[str]) -> DictConfig:
+    """What a command line says, for programs that train nothing."""
     register_recipes()
     with hydra.initialize_config_dir(str(program.folder("conf")), version_base="1.3"):
         try:
-            composed = hydra.compose("train", overrides=list(overrides))
+            return hydra.compose("train", overrides=list(overrides))
         except HydraException as error:
             raise ConfigError(words_of(error)) from error
-    return checked(composed)
+
+
+def config_of(overrides: Sequence[str]) -> dict:
+    return checked(composed(overrides))
 
 
 def main() -> None:

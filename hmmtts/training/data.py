@@ -6,6 +6,7 @@ from pathlib import Path
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from hmmtts.audio.features import Features
 from hmmtts.batch import Batch
 from hmmtts.build.facts import Facts
 from hmmtts.data.collate import collate
@@ -13,6 +14,7 @@ from hmmtts.data.dataset import Draw, SpeechDataset
 from hmmtts.data.loader import Loading
 from hmmtts.data.manifest import Utterance, manifests, read_utterances
 from hmmtts.data.sampler import EvaluationBatches, TrainingBatches
+from hmmtts.text.frontend import Frontend
 from hmmtts.training.faults import DataError
 from hmmtts.training.worst import worst
 
@@ -80,12 +82,12 @@ class SpeechData(LightningDataModule):
 
 
 def dataset_of(
-    loading: Loading, features: object, frontend: object, facts: Facts, seed: int
+    loading: Loading, features: Features, frontend: Frontend, facts: Facts, seed: int
 ) -> SpeechDataset:
     """The dataset that spells and normalises as the facts say."""
     return SpeechDataset(
-        cache=loading.cache(features),  # type: ignore[arg-type]
-        transcribe=loading.transcriber(frontend),  # type: ignore[arg-type]
+        cache=loading.cache(features),
+        transcribe=loading.transcriber(frontend),
         symbols=facts.symbols,
         mel=facts.mel,
         acoustic=facts.acoustic,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hmmtts.training.faults import Interrupted, RankFailure
+from hmmtts.training.signals import exit_code_of
 
 
 class Report(NamedTuple):
@@ -98,8 +99,9 @@ def cause(ranks: list[Rank], timeout: float) -> BaseException:
     died = [one for one in ranks if one.code is not None and one.code < 0 and one.number not in reports]
     if died and all(one.told == -one.code for one in died):  # type: ignore[operator]
         number = signal.Signals(died[0].told)
-        code = 130 if number == signal.SIGINT else 143
-        return Interrupted(f"received {number.name} before the training began: nothing to save", code, number)
+        return Interrupted(
+            f"received {number.name} before the training began: nothing to save", exit_code_of(number), number
+        )
     killed = [one for one in died if one.code != -signal.SIGABRT]  # NCCL aborts who has waited long enough
     if killed:
         return RankFailure(_of_dead(killed[0]), 1)

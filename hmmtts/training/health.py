@@ -18,9 +18,8 @@ class Health(NamedTuple):
     nats_per_frame: float  # -log p / frames
     entropy: float  # of the state posterior of a frame, in nats: 0 is certain
     shortest: float  # share of symbols whose states last one frame each: they could not be any shorter
-    diagonality: (
-        float  # 1: every symbol's middle lies where uniform durations put it; 0: half an utterance away
-    )
+    # 1: every symbol's middle lies where uniform durations put it; 0: half an utterance away
+    diagonality: float
     boundary_shift_ms: float  # mean move of the symbols' starts since the last validation
     floored: float  # share of deviations within 1 % of their floor
     leave: float  # mean probability of leaving a state
@@ -101,9 +100,8 @@ def verdict(health: Health, flat_nats: float, step: int) -> str:
             f"{100 * health.shortest:.0f} % of the symbols are as short as their states allow: too many states per symbol "
             "for this hop, or a text that is longer than the speech"
         )
-    if (
-        causes and health.floored > 0.98
-    ):  # by itself no fault: a high floor keeps states from shrinking onto one frame
+    # By itself no fault: a high floor keeps states from shrinking onto one frame.
+    if causes and health.floored > 0.98:
         causes.append(
             "all deviations lie on their floor: features that are constant (silence?) or a floor too high"
         )

@@ -16,9 +16,8 @@ Anything = TypeVar("Anything")
 
 
 class Joined(NamedTuple):
-    mine: dict[
-        str, Tensor
-    ]  # this process's part: the mean of its gradients over all processes is the whole's
+    # This process's part: the mean of its gradients over all processes is the whole's.
+    mine: dict[str, Tensor]
     whole: dict[str, Tensor]  # of the joined batch, without gradient
 
 

@@ -100,9 +100,8 @@ class Judge:
         for metric in (self.alignment, self.durations):
             if metric.device != device:
                 metric.to(device)
-                metric.set_dtype(
-                    torch.float64
-                )  # `to` forgets it, and a rank without updates then gathers float32
+                # `to` forgets it, and a rank without updates then gathers float32.
+                metric.set_dtype(torch.float64)
 
     def reset(self) -> None:
         self.alignment.reset()

@@ -26,10 +26,10 @@ from lightning.pytorch import Trainer
 from hmmtts.build import objects
 from hmmtts.training import failures, slurm
 from hmmtts.training.faults import ConfigError
+from hmmtts.training.signals import SIGNALS
 
 log = logging.getLogger(__name__)
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
 POLL = 0.1  # seconds between two looks at the ranks
 GRACE = 3.0  # seconds that the others have to end by themselves and report, once one has failed
 SAVING = 600.0  # the same where all were told to save and leave

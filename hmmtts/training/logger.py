@@ -23,8 +23,8 @@ class EventLogger(TensorBoardLogger):
             save_dir=folder,
             name="",
             version="",
-            purge_step=resumed_at
-            + 1,  # from 0 too: a life that began there may have died before its first checkpoint
+            # From 0 too: a life that began there may have died before its first checkpoint.
+            purge_step=resumed_at + 1,
             max_queue=1000,
         )
         _silence_writers()

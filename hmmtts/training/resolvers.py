@@ -8,9 +8,8 @@ from omegaconf import OmegaConf
 
 from hmmtts.data.rate import usual_rate
 
-USUAL = (
-    22050  # what conf/features is written for: its mel ends at 8 kHz, so that a higher rate would be dropped
-)
+# What conf/features is written for: its mel ends at 8 kHz, so that a higher rate would be dropped.
+USUAL = 22050
 LEAST = 16000  # the rate that such a mel needs at least
 
 

@@ -11,8 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 from torchmetrics import Metric
@@ -27,7 +25,7 @@ from hmmtts.data.survey import feasible, survey
 from hmmtts.metrics.definitions import COUNTS
 from hmmtts.metrics.interval import bootstrap_interval
 from hmmtts.metrics.report.recognise import Recogniser, WordErrors, words
-from hmmtts.training.compose import register_recipes
+from hmmtts.training.compose import composed
 from hmmtts.training.data import SpeechData, dataset_of, read_splits
 from hmmtts.training.evaluate import CONSTANT, FREE, GIVEN, UNIFORM, Sounds, Take, Timing, define_all, speak
 from hmmtts.training.prepare import prepare
@@ -153,7 +151,7 @@ def _computed(metric: Metric, states: Sequence[State]) -> dict[str, torch.Tensor
 
 def unseen_sentences(bundle: Bundle, overrides: Sequence[str]) -> list[Utterance]:
     """The test split of the bundle's own corpus, or of the recipe that `recipe=NAME` and further options name."""
-    source = _composed(overrides) if overrides else bundle.config
+    source = _source(overrides) if overrides else bundle.config
     _known(source["recipe"])
     corpus: Path = prepare(source["recipe"], source["prepare"], source["data_dir"])
     utterances = read_splits(corpus)["test"]
@@ -169,17 +167,12 @@ def unseen_sentences(bundle: Bundle, overrides: Sequence[str]) -> list[Utterance
     return feasible(utterances, looked.sizes, bundle.model.aligner.states_per_symbol)
 
 
-def _composed(overrides: Sequence[str]) -> dict:
+def _source(overrides: Sequence[str]) -> dict:
     recipes = [override.removeprefix("recipe=") for override in overrides if override.startswith("recipe=")]
     if len(recipes) != 1:
         raise ValueError(f"options of a corpus need one recipe=NAME, got {' '.join(overrides)}")
     _known(recipes[0])
-    register_recipes()
-    try:
-        with initialize_config_dir(str(program.folder("conf")), version_base="1.3"):
-            config = compose("train", overrides=list(overrides))
-    except HydraException as failure:
-        raise ValueError(str(failure)) from failure
+    config = composed(overrides)
     return {
         "recipe": config["recipe"],
         "prepare": OmegaConf.to_container(config["prepare"], resolve=True),

@@ -61,9 +61,8 @@ class SplittingTask(Task):
 
     def _in_parts(self, factor: Tensor) -> list[Tensor]:
         """In two, four, ... parts, as many as it takes on the rank that has least room."""
-        counters = {
-            name: value.clone() for name, value in self.named_buffers()
-        }  # this batch is counted already
+        # This batch is counted already.
+        counters = {name: value.clone() for name, value in self.named_buffers()}
         described_everywhere, parts = gather((described(self.batch), len(self.batch.names))), 1
         words = "; ".join(f"rank {rank}: {what}" for rank, (what, _) in enumerate(described_everywhere))
         while parts < max(size for _, size in described_everywhere):

@@ -1,7 +1,6 @@
 """A training step outside of a training: what it takes, and whether it fits. b utterances, s symbols, t frames."""
 
 import ctypes
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from torch.optim import Optimizer
 from hmmtts.batch import Batch
 from hmmtts.build import objects
 from hmmtts.model import Sizes
+from hmmtts.training.callbacks import memory
 from hmmtts.training.config import SOME_FACTS
 from hmmtts.training.task import Task
 
@@ -144,7 +144,7 @@ def peak(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if sys.platform != "linux":
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return memory.peak()
     return _status("VmHWM")
 
 

@@ -53,8 +53,8 @@ class Throughput(Callback):
             "speed/utterances_per_second": trainer.world_size * self._utterances / seconds,
             "speed/frames_per_second": trainer.world_size * self._frames / seconds,
             "speed/share_of_padding": 1 - self._frames / self._padded,
-            "speed/share_of_waiting": self._waited
-            / seconds,  # for the loader: more data.workers where it is large
+            # For the loader: more data.workers where it is large.
+            "speed/share_of_waiting": self._waited / seconds,
             **gpu_use(pl_module.device),
         }
         pl_module.log_dict({name: float(value) for name, value in figures.items()}, rank_zero_only=True)
