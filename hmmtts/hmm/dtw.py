@@ -215,7 +215,7 @@ def _best_path(given: Input, pairs: Pairs, pattern: Pattern, band: Band | None, 
     outputs = [x.numpy() for x in (ref, hyp, length, cost)]
     over_batch(
         lambda queue: warping.best_path(queue, *given, number, *pairs, *outputs),
-        (pairs.cells * max(1, given.ref.shape[2] // 4)).tolist(),
+        pairs.cells * max(1, given.ref.shape[2] // 4),
     )
     if bool((cost == torch.inf).any()):
         raise no_path(int((cost == torch.inf).nonzero()[0]), pairs, band)

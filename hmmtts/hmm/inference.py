@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hmmtts.hmm import semi_markov
 from hmmtts.hmm.backends import choose
-from hmmtts.hmm.backends.contract import Backend, Problem, Viterbi
+from hmmtts.hmm.backends.contract import Backend, Problem, Viterbi, check_arcs
 from hmmtts.hmm.topology import SHARED, LeftToRight, SemiMarkov, Topology
 
 EXACT = (torch.float32, torch.float64)
@@ -134,7 +134,7 @@ _refusing_a_second = torch.autograd.function.once_differentiable(_gradients)
 
 def _weighted(x: Float[Tensor, "b ..."], grad: Float[Tensor, "b"]) -> Float[Tensor, "b ..."]:
     """A plain sum of log-likelihoods needs no copy; on a GPU it would be dearer to look than to multiply."""
-    if grad.is_cpu and all(weight == 1 for weight in grad.tolist()):
+    if grad.is_cpu and grad.tolist() == [1.0] * len(grad):
         return x
     return x * grad.to(x.dtype).view(-1, *[1] * (x.ndim - 1))
 
@@ -168,9 +168,8 @@ def prepare(
     if isinstance(topology, SemiMarkov):
         problem = semi_markov.checked(problem)
         return Prepared(problem, choose(problem))
-    _check_arcs(problem)
     if isinstance(topology, LeftToRight):
-        _check_lengths(topology, frames, states)
+        _check_lengths(problem, topology)
         if any(arc.ndim == 3 for arc in problem.topology if arc is not None):
             problem = problem._replace(topology=_per_frame(problem))
     elif bool((states < n).any()):
@@ -209,32 +208,13 @@ def _arc_shapes(topology: Topology, b: int, t: int, n: int) -> list[list[tuple[i
     return [[(n,)], [(n, n)], [(n,)]]
 
 
-def _check_arcs(problem: Problem) -> None:
-    """Arcs that no path can read (padding) may hold anything, so per-frame ones are left to the kernels' check."""
-    for name, arc in zip(problem.topology._fields, problem.topology, strict=True):
-        if arc is None:
-            continue
-        if not float(arc.detach().max()) < float("inf"):  # NaN, which a maximum passes on, or +inf
-            bad = ~(arc < float("inf"))
-            if isinstance(problem.topology, LeftToRight):
-                n = torch.arange(arc.shape[-1], device=arc.device) < problem.states.to(arc.device)[:, None]
-                real = n
-                if arc.ndim == 3:
-                    t = torch.arange(arc.shape[1], device=arc.device) < problem.frames.to(arc.device)[:, None]
-                    real = t[:, :, None] & n[:, None]
-                bad = bad & real
-            if bool(bad.any()):
-                where = bad.nonzero()[0].tolist()
-                raise ValueError(
-                    f"{name} holds {float(arc[tuple(where)])} at {where}; arcs are log-probabilities, finite or -inf"
-                )
-
-
-def _check_lengths(topology: LeftToRight, frames: Tensor, states: Tensor) -> None:
+def _check_lengths(problem: Problem, topology: LeftToRight) -> None:
+    frames, states = problem.frames, problem.states
     if topology.skip is None and all(map(ge, frames.tolist(), states.tolist())):
         return
     fewest = topology.fewest_frames(states).cpu()
     if bool((frames < fewest).any()):
+        check_arcs(problem)
         bad = int((frames < fewest).nonzero()[0])
         raise ValueError(
             f"utterance {bad} has {int(frames[bad])} frames for {int(states[bad])} states, which need at least {int(fewest[bad])}: "

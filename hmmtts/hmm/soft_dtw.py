@@ -47,7 +47,7 @@ class _SoftDTW(torch.autograd.Function):
             lambda queue: soft_warping.soft_path(
                 queue, x, gamma, *pairs, wanted, total.numpy(), share.numpy()
             ),
-            pairs.cells.tolist(),
+            pairs.cells,
         )
         if bool((total == torch.inf).any()):
             raise no_path(int((total == torch.inf).nonzero()[0]), pairs, band)

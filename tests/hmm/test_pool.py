@@ -34,8 +34,8 @@ def three_threads():
     torch.set_num_threads(before)
 
 
-def large(utterances: int) -> list[int]:
-    return [WORTH_A_THREAD] * utterances
+def large(utterances: int) -> np.ndarray:
+    return np.full(utterances, WORTH_A_THREAD)
 
 
 @pytest.mark.usefixtures("three_threads")
@@ -50,15 +50,15 @@ def test_each_utterance_is_taken_once():
 @pytest.mark.usefixtures("three_threads")
 def test_only_some_of_a_batch():
     seen = np.zeros(10, np.int64)
-    over_batch(lambda queue: count(queue, seen), large(10), [7, 2, 3])
+    over_batch(lambda queue: count(queue, seen), large(10), np.array([7, 2, 3]))
     assert seen.nonzero()[0].tolist() == [2, 3, 7]
-    over_batch(lambda queue: pytest.fail("nothing is to be done"), large(10), [])
+    over_batch(lambda queue: pytest.fail("nothing is to be done"), large(10), np.array([], int))
 
 
 @pytest.mark.usefixtures("three_threads")
 def test_the_longest_come_first():
     queues = []
-    over_batch(queues.append, [3, 5, 1, 5])
+    over_batch(queues.append, np.array([3, 5, 1, 5]))
     assert queues[0][2:].tolist() == [1, 3, 0, 2]
 
 

@@ -1,6 +1,7 @@
 """What must not matter (padding, order, threads, precision, layout), and what must be refused, by its message."""
 
 import logging
+import re
 
 import pytest
 import torch
@@ -145,10 +146,30 @@ def test_a_bad_value_is_named(backend, value):
         for question in (log_likelihood, posteriors, viterbi):
             with pytest.raises(ValueError, match=r"in utterance 2, frame 17, state 3"):
                 question(log_obs, topology, FRAMES, torch.tensor([9, 9, 4, 12]))
-    log_obs, topology = batch()
-    topology.move[1, 3, 2] = value
-    with pytest.raises(ValueError, match=r"move holds (nan|inf) at \[1, 3, 2\]"):
-        log_likelihood(log_obs, topology, FRAMES, STATES)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_bad_arc_is_named(backend, dtype, value):
+    log_obs = batch(dtype)[0]
+    stay, move, skip = torch.zeros(3, 4, 40, 12, dtype=dtype)
+    row, square = torch.zeros(12, dtype=dtype), torch.zeros(12, 12, dtype=dtype)
+    for topology, place in (
+        (LeftToRight(stay, move, skip), [1, 24, 8]),  # the last real one of its utterance
+        (LeftToRight(stay[:, 0], move[:, 0], skip[:, 0]), [2, 3]),
+        (LeftToRight(stay[:, 0], move[:, 0]), [2, 3]),
+        (Dense(row, square, row), [5, 7]),
+    ):
+        for field, arc in topology._asdict().items():
+            if arc is None:
+                continue
+            at = place[-arc.ndim :]
+            bad = topology._replace(
+                **{field: arc.index_put([torch.tensor(i) for i in at], log_obs.new_tensor(value))}
+            )
+            for question in (log_likelihood, posteriors, expected_counts, viterbi):
+                with pytest.raises(ValueError, match=rf"{field} holds {value} at {re.escape(str(at))}"):
+                    question(log_obs, bad, FRAMES, STATES)
 
 
 def test_a_path_of_weight_zero(backend):

@@ -3,16 +3,17 @@
 from typing import NamedTuple, Protocol
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hmmtts.hmm.topology import Topology
+from hmmtts.hmm.topology import LeftToRight, Topology
 
 
 class Problem(NamedTuple):
-    """A checked batch: float32 or float64 throughout, on one device, every utterance with frames enough.
+    """A batch of consistent shapes: float32 or float64 throughout, on one device, every utterance with frames enough.
 
-    Padding (beyond `frames` and `states`) may hold anything and must not be read.
+    Padding (beyond `frames` and `states`) may hold anything and must not be read. That no other value is NaN or +inf,
+    a backend checks by the functions below, or in passing, by its kernels.
     """
 
     log_obs: Float[Tensor, "b t n"]
@@ -54,17 +55,39 @@ class Backend(Protocol):
 
 def check_observations(problem: Problem) -> None:
     """NaN or +inf in a real cell is an error that says where; in the padding it is nothing."""
-    log_obs, _, frames, states = problem
+    log_obs = problem.log_obs.detach()
     bad = ~(log_obs < float("inf"))
     if not bool(bad.any()):
         return
-    t = torch.arange(log_obs.shape[1], device=log_obs.device) < frames.to(log_obs.device)[:, None]
-    n = torch.arange(log_obs.shape[2], device=log_obs.device) < states.to(log_obs.device)[:, None]
-    bad &= t[:, :, None] & n[:, None]
+    bad &= _real(problem, log_obs)
     if bool(bad.any()):
-        utterance, frame, state = bad.nonzero()[0].tolist()
-        value = float(log_obs.detach()[utterance, frame, state])
+        utterance, frame, state = where = bad.nonzero()[0].tolist()
         raise ValueError(
-            f"log_obs holds {value} in utterance {utterance}, frame {frame}, state {state}; "
+            f"log_obs holds {float(log_obs[tuple(where)])} in utterance {utterance}, frame {frame}, state {state}; "
             "emissions are log-probabilities, finite or -inf: look for a division by zero or an overflow before them"
         )
+
+
+def check_arcs(problem: Problem) -> None:
+    """The same of the arcs."""
+    for name, arc in problem.topology._asdict().items():
+        if arc is None or float(arc.detach().max()) < float("inf"):  # a maximum passes NaN on
+            continue
+        arc = arc.detach()
+        bad = ~(arc < float("inf"))
+        if isinstance(problem.topology, LeftToRight):
+            bad &= _real(problem, arc)
+        if bool(bad.any()):
+            where = bad.nonzero()[0].tolist()
+            raise ValueError(
+                f"{name} holds {float(arc[tuple(where)])} at {where}; arcs are log-probabilities, finite or -inf"
+            )
+
+
+def _real(problem: Problem, x: Float[Tensor, "b *t n"]) -> Bool[Tensor, "b *t n"]:
+    """Which cells of emissions or of arcs are no padding."""
+    n = torch.arange(x.shape[-1], device=x.device) < problem.states.to(x.device)[:, None]
+    if x.ndim == 2:
+        return n
+    t = torch.arange(x.shape[1], device=x.device) < problem.frames.to(x.device)[:, None]
+    return t[:, :, None] & n[:, None]

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hmmtts.hmm.backends.contract import ForwardBackward, Problem, Viterbi, check_observations
+from hmmtts.hmm.backends.contract import ForwardBackward, Problem, Viterbi, check_arcs, check_observations
 from hmmtts.hmm.topology import SHARED, Dense, LeftToRight, Topology
 
 name = "reference"
@@ -22,6 +22,7 @@ def log_likelihood(problem: Problem) -> Float[Tensor, "b"]:
 
 
 def forward_backward(problem: Problem, counts: bool = True) -> ForwardBackward:
+    check_arcs(problem)  # before a shared model is given to each utterance
     return differentiate(problem, log_likelihood, counts)
 
 
@@ -63,6 +64,7 @@ def trace(problem: Problem, total: Callable[..., Float[Tensor, "b"]]) -> Viterbi
 
 def filter_forward(problem: Problem, add=None) -> Float[Tensor, "b t n"]:
     """alpha_t(n): the log-weight of all paths (`add` = sum) that are in state n at frame t, emissions up to t included."""
+    check_arcs(problem)
     check_observations(problem)
     add = add or log_sum
     log_obs, topology, frames, states = problem

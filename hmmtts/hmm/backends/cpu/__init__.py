@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hmmtts.hmm.backends.contract import ForwardBackward, Problem, Viterbi, check_observations
+from hmmtts.hmm.backends.contract import ForwardBackward, Problem, Viterbi, check_arcs, check_observations
 from hmmtts.hmm.backends.cpu import best_path, dense, left_to_right, log_domain
 from hmmtts.hmm.backends.cpu.compile import compiled_once
 from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, IMPRECISE, OUT_OF_RANGE
@@ -51,6 +51,7 @@ def viterbi(problem: Problem) -> Viterbi:
         def run(queue: np.ndarray) -> None:
             best_path.viterbi(queue, x, *arcs, per_frame, skips, lengths, states.numpy(), *outputs)
     else:
+        check_arcs(problem)
         scores = _dense_scores(topology)
 
         def run(queue: np.ndarray) -> None:
@@ -58,7 +59,7 @@ def viterbi(problem: Problem) -> Viterbi:
 
     over_batch(run, _cells(problem))
     if any(status.tolist()):
-        check_observations(problem)
+        _say_what_is_bad(problem)
     return Viterbi(path, score)
 
 
@@ -113,6 +114,7 @@ def _left_to_right(problem: Problem, topology: LeftToRight, wanted: int) -> Forw
 
 
 def _dense(problem: Problem, topology: Dense, wanted: int) -> ForwardBackward:
+    check_arcs(problem)
     log_obs, _, frames, _ = problem
     b, _, k = log_obs.shape
     if k < FEW_STATES and log_obs.dtype == torch.float32:
@@ -165,12 +167,17 @@ def _finish(problem: Problem, status: np.ndarray, exact: Callable[..., None]) ->
     if not any(status.tolist()):  # of so few numbers quicker than numpy's
         return
     # Kernels write the status they leave behind: find both kinds before either is done again.
-    imprecise, out_of_range = (np.flatnonzero(status == kind).tolist() for kind in (IMPRECISE, OUT_OF_RANGE))
+    imprecise, out_of_range = (np.flatnonzero(status == kind) for kind in (IMPRECISE, OUT_OF_RANGE))
     cells = _cells(problem)
     over_batch(lambda queue: exact(queue, LIKELIHOOD), cells, imprecise)
     over_batch(exact, cells, out_of_range)
     if (status == BAD_VALUE).any():
-        check_observations(problem)
+        _say_what_is_bad(problem)
+
+
+def _say_what_is_bad(problem: Problem) -> None:
+    check_arcs(problem)
+    check_observations(problem)
 
 
 def _forgiving(scores: tuple[np.ndarray, ...]) -> bool:
@@ -197,5 +204,5 @@ def _dense_scores(topology: Dense) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return (initial, transition, np.zeros_like(initial) if topology.final is None else _array(topology.final))
 
 
-def _cells(problem: Problem) -> list[int]:
-    return [t * n for t, n in zip(problem.frames.tolist(), problem.states.tolist(), strict=True)]
+def _cells(problem: Problem) -> np.ndarray:
+    return problem.frames.numpy() * problem.states.numpy()

@@ -21,7 +21,16 @@ from hmmtts.hmm.backends.cpu.lanes import (
     store,
     where,
 )
-from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, ZERO, band, foldable, judge, whole_blocks
+from hmmtts.hmm.backends.cpu.left_to_right import (
+    BAD_VALUE,
+    DONE,
+    ZERO,
+    arcs_are_scores,
+    band,
+    foldable,
+    judge,
+    whole_blocks,
+)
 from hmmtts.hmm.backends.cpu.turns import turns
 
 NORMALISE = 16  # frames between normalisations
@@ -39,7 +48,9 @@ def viterbi(utterances, log_obs, stay, move, skip, per_frame, skips, frames, sta
     for b in turns(utterances):
         T, S = frames[b], states[b]
         arcs = stay[b], move[b], skip[b]
-        score[b] = NONE
+        score[b], status[b] = NONE, BAD_VALUE
+        if not arcs_are_scores(arcs, T, S, per_frame, skips):
+            continue
         folded = foldable(stay[b], S, per_frame, skips)
         status[b], end = _recurse(log_obs[b], T, S, arcs, per_frame, skips, folded, moved, skipped, space)
         if status[b] == DONE and end > NONE:

@@ -63,6 +63,9 @@ def _called(function: Callable, nogil: bool) -> Callable:
         return numba.njit(fastmath=FAST, nogil=nogil, cache=True)(function)
 
 
+_this_thread = local()  # at_work: whose kernels it is calling
+
+
 @cache
 def cache_folder(module: str) -> Path:
     """Where a module's kernels are kept: named by everything that decides their machine code, so that none is stale."""
@@ -76,26 +79,29 @@ def cache_folder(module: str) -> Path:
 def compiled_once(call_all: Callable[[], None]) -> Callable[[], None]:
     """Of a function that calls every kernel of its module: does so unless it was done before, by whichever process.
 
-    Whoever comes meanwhile waits. What it calls may ask for it again.
+    Whoever comes meanwhile waits. What it calls may ask for it again, and for other modules' kernels.
     """
-    done, this_thread = False, local()
+    done = False
 
     @wraps(call_all)
     def make_ready() -> None:
         nonlocal done
-        if done or getattr(this_thread, "calls_all", False):
+        if done:
             return
-        this_thread.calls_all = True
+        at_work = _this_thread.__dict__.setdefault("at_work", [])
+        if call_all in at_work:
+            return
+        at_work.append(call_all)
         try:
-            _once(cache_folder(call_all.__module__), call_all)
+            _once(cache_folder(call_all.__module__), call_all, say=len(at_work) == 1)
         finally:
-            this_thread.calls_all = False
+            at_work.pop()
         done = True
 
     return make_ready
 
 
-def _once(folder: Path, call_all: Callable[[], None]) -> None:
+def _once(folder: Path, call_all: Callable[[], None], say: bool) -> None:
     ready = folder / "ready"
     if ready.exists():
         return
@@ -104,7 +110,8 @@ def _once(folder: Path, call_all: Callable[[], None]) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             if not ready.exists():
-                log.warning("compiling kernels once into %s (10 to 60 seconds)", folder)
+                if say:
+                    log.warning("compiling kernels once into %s (10 to 60 seconds)", folder)
                 call_all()
                 ready.touch()
         finally:

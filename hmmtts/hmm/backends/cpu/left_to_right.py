@@ -92,6 +92,16 @@ def forward_backward(
 
 
 @inner
+def arcs_are_scores(arcs, T, S, per_frame, skips):
+    """Whether none is NaN or +inf."""
+    for kind in range(3 if skips else 2):
+        for t in range(T if per_frame else 1):
+            if not rows.finite(arcs[kind][t], S):
+                return False
+    return True
+
+
+@inner
 def foldable(stay, states, per_frame, skips):
     if per_frame or skips:
         return False
@@ -119,18 +129,18 @@ def judge(x, T, S):
     for t in range(T):
         if not rows.finite(x[t], S):
             return BAD_VALUE
-        if not rows.within(x[t], rows.LOWEST, LARGEST_SCORE, ZERO, np.uint64(S)):
+        if not rows.within(x[t], LARGEST_SCORE, np.uint64(S)):
             status = OUT_OF_RANGE
     return status
 
 
 @inner
 def _split_arcs(arcs, t, S, skips, space):
-    """The arcs of frame t as cells, with empty ones on both sides; False if one is beyond the range."""
+    """The arcs of frame t as cells, with empty ones on both sides; False if one is beyond the range, or no number."""
     fits, end = True, np.uint64(S)
     for kind in range(3 if skips else 2):
         m, e = space[2 * kind], space[2 * kind + 1]
-        fits &= rows.within(arcs[kind][t], rows.LOWEST, LARGEST_SCORE, ZERO, end)
+        fits &= rows.within(arcs[kind][t], LARGEST_SCORE, end)
         cells.from_scores(arcs[kind][t], end, F(0.0), m, e, ZERO, end)
         cells.clear(m, e, ZERO)
         cells.clear(m, e, PAD + whole_blocks(end))

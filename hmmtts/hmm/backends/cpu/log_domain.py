@@ -6,7 +6,7 @@ import numpy as np
 
 from hmmtts.hmm.backends.cpu import rows
 from hmmtts.hmm.backends.cpu.compile import inner, kernel
-from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, band
+from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, arcs_are_scores, band
 from hmmtts.hmm.backends.cpu.turns import turns
 
 NEVER = -np.inf
@@ -48,7 +48,7 @@ def forward_backward(
     for b in turns(utterances):
         T, S, x = frames[b], states[b], log_obs[b]
         arcs, counts = (stay[b], move[b], skip[b]), (stays[b], moves[b], leaps[b])
-        status[b] = DONE
+        status[b] = DONE if arcs_are_scores(arcs, T, S, per_frame, skips) else BAD_VALUE
         for t in range(T):
             if not rows.finite(x[t], S):
                 status[b] = BAD_VALUE

@@ -203,5 +203,5 @@ def score(
     def run(blocks: np.ndarray) -> None:
         log_densities(blocks, *arrays)
 
-    over_batch(run, [BLOCK * p] * -(-n // BLOCK))
+    over_batch(run, np.full(-(-n // BLOCK), BLOCK * p))
     return log_obs, share[:, : m * k].unflatten(1, (m, k)) if shares else None

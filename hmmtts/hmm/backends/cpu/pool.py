@@ -2,11 +2,11 @@
 
 numba's own threads abort forked workers and ignore OMP_NUM_THREADS; these follow torch.get_num_threads(), which is
 one in a DataLoader worker, and start anew after a fork. A batch is a millisecond, so what is done for it by one thread
-alone is done on lists, and a queue that takes microseconds does the work of an executor.
+alone is done in machine code, and a queue that takes microseconds does the work of an executor.
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from queue import SimpleQueue
 from threading import Thread
@@ -14,23 +14,20 @@ from threading import Thread
 import numpy as np
 import torch
 
-from hmmtts.hmm.backends.cpu.turns import all_finished, queue_of
+from hmmtts.hmm.backends.cpu.turns import FIRST, all_finished, make_ready, queue_of
 
 Kernel = Callable[[np.ndarray], None]
 
 WORTH_A_THREAD = 50_000  # cells that one does while another is called
 
 
-def over_batch(kernel: Kernel, cells: Sequence[int], utterances: Iterable[int] | None = None) -> None:
+def over_batch(kernel: Kernel, cells: np.ndarray, utterances: np.ndarray | None = None) -> None:
     """Call `kernel(queue)` on a few threads, who take the utterances in turns, those of most cells first."""
-    order = sorted(
-        range(len(cells)) if utterances is None else utterances, key=cells.__getitem__, reverse=True
-    )
-    if not order:
+    make_ready()
+    queue, work = queue_of(cells, utterances)
+    if len(queue) == FIRST:
         return
-    queue, threads = queue_of(order), torch.get_num_threads()
-    if threads > 1:
-        threads = min(threads, len(order), sum(map(cells.__getitem__, order)) // WORTH_A_THREAD)
+    threads = min(torch.get_num_threads(), len(queue) - FIRST, work // WORTH_A_THREAD)
     if threads <= 1:
         kernel(queue)
         return

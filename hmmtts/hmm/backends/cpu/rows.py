@@ -13,7 +13,6 @@ from hmmtts.hmm.backends.cpu.compile import FAST, inner, reduction, row
 F = np.float32
 LANES = np.uint64(16)  # float32 cells in the longest vectors
 WHOLE = ~np.uint64(15)
-LOWEST = np.finfo(F).min  # below is only -inf
 LOG2_E = F(1.4426950408889634)
 LN_2_HIGH = F(0.693359375)  # ln 2 in two parts, the first with few digits, so that n * LN_2_HIGH is exact
 LN_2_LOW = F(-2.12194440e-4)
@@ -104,11 +103,14 @@ def most(x):
 
 
 @inner
-def within(x, floor, limit, lo, hi):
-    """Whether nothing but what is below `floor` goes beyond the limit."""
+def within(x, limit, end):
+    """Whether all are -inf or not larger than the limit: by their bits, as below."""
+    infinity, impossible = to_bits(x.dtype.type(np.inf)), to_bits(x.dtype.type(-np.inf))
     beyond = np.int32(0)  # a count vectorises, an early exit does not
-    for i in range(lo, hi):
-        beyond += np.int32(0) if (x[i] < floor) | (abs(x[i]) <= limit) else np.int32(1)
+    for n in range(np.uint64(0), end):
+        bits = to_bits(x[n])
+        size = bits & ~(infinity ^ impossible)  # without the sign
+        beyond += np.int32((bits != impossible) & (size > to_bits(x.dtype.type(limit))))
     return beyond == 0
 
 

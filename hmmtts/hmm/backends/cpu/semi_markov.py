@@ -116,7 +116,7 @@ def _dense(problem: Problem, topology: SemiMarkovDense, wanted: int) -> ForwardB
         rows = [padded(np.exp(score)) for score in (transition, transition.T, durations)]
         laws = (np.exp(initial), *rows, np.exp(final))
         over_batch(lambda queue: dense.forward_backward(queue, x, *laws, frames, counted, *outputs), cells)
-        over_batch(extended, cells, np.flatnonzero(status == OUT_OF_RANGE).tolist())
+        over_batch(extended, cells, np.flatnonzero(status == OUT_OF_RANGE))
     else:
         over_batch(extended, cells)
     result = ForwardBackward(log_z, posterior, SemiMarkovDense(*counts))
@@ -184,7 +184,5 @@ def _scores(topology: SemiMarkovDense) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return initial, transition, durations, final
 
 
-def _cells(problem: Problem) -> list[int]:
-    longest = problem.topology.durations.shape[-1]
-    lengths = zip(problem.frames.tolist(), problem.states.tolist(), strict=True)
-    return [frames * states * longest for frames, states in lengths]
+def _cells(problem: Problem) -> np.ndarray:
+    return problem.frames.numpy() * problem.states.numpy() * problem.topology.durations.shape[-1]

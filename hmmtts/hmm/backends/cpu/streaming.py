@@ -185,8 +185,7 @@ def _over_streams(
     kernel: Any, work: int, model: Model, chunk: Chunk, sound: Sound, rest: tuple[Any, ...]
 ) -> None:
     laws, status = _laws(model), np.zeros(model.streams, np.int64)
-    cells = [t * n * work for t, n in zip(sound.frames.tolist(), laws.states.tolist(), strict=True)]
-    over_batch(lambda streams: kernel(streams, laws, sound, *rest, status), cells)
+    over_batch(lambda streams: kernel(streams, laws, sound, *rest, status), sound.frames * laws.states * work)
     if status.any():
         check(model, torch.from_numpy(sound.heard), chunk)
 

@@ -14,8 +14,14 @@ TAKEN, FINISHED, FIRST = 0, 1, 2
 PATIENCE = 100_000  # looks, some 50 microseconds: to be woken takes about as long
 
 
-def queue_of(utterances: list[int]) -> np.ndarray:
-    return np.array([0, 0, *utterances])
+@glance
+def queue_of(cells, utterances):
+    """Of these utterances (None: all) those of most cells first; and how many cells they have together."""
+    chosen = np.arange(len(cells)) if utterances is None else utterances
+    work = cells[chosen]
+    queue = np.zeros(FIRST + len(chosen), np.int64)
+    queue[FIRST:] = chosen[np.argsort(-work, kind="mergesort")]
+    return queue, work.sum()
 
 
 @inner
@@ -35,8 +41,11 @@ def all_finished(queue: np.ndarray) -> bool:
 
 @compiled_once
 def make_ready() -> None:
-    _finished(queue_of([]))
-    _finished_soon(queue_of([]))
+    none = np.empty(0, np.int64)
+    queue_of(none, none)
+    queue, _ = queue_of(none, None)
+    _finished(queue)
+    _finished_soon(queue)
 
 
 @glance
