@@ -36,9 +36,7 @@ def log_likelihood(
         return backend.log_likelihood(problem)
     arcs = [arc for arc in problem.topology if arc is not None]
     if torch.is_grad_enabled() and any(x.requires_grad for x in (problem.log_obs, *arcs)):
-        return _LogLikelihood.apply(
-            backend, problem.frames, problem.states, problem.log_obs, type(topology), *problem.topology
-        )
+        return _LogLikelihood.apply(backend, problem, problem.log_obs, *arcs)
     return backend.log_likelihood(problem)
 
 
@@ -100,14 +98,12 @@ class _LogLikelihood(torch.autograd.Function):
     """The one analytic gradient: d log Z / d emission is the posterior, d log Z / d arc the expected count."""
 
     @staticmethod
-    def forward(ctx, backend: Backend, frames, states, log_obs, kind, *arcs):
-        arc_gradients = any(ctx.needs_input_grad[5:])
-        result = backend.forward_backward(
-            Problem(log_obs, kind._make(arcs), frames, states), counts=arc_gradients
-        )
-        counts = result.counts or ()
-        ctx.save_for_backward(result.posterior, *(count for count in counts if count is not None))
-        ctx.kind, ctx.present = kind, [arc is not None for arc in arcs]
+    def forward(ctx, backend: Backend, problem: Problem, log_obs, *arcs):
+        """The tensors of `problem` are those that follow it, where autograd sees them."""
+        result = backend.forward_backward(problem, counts=any(ctx.needs_input_grad[3:]))
+        counts = [count for count in result.counts or () if count is not None]
+        ctx.save_for_backward(result.posterior, *counts)
+        ctx.shared, ctx.arcs = isinstance(problem.topology, SHARED), len(arcs)
         return result.log_likelihood
 
     @staticmethod
@@ -118,15 +114,12 @@ class _LogLikelihood(torch.autograd.Function):
 
 def _gradients(ctx, grad: Float[Tensor, "b"]) -> tuple[Tensor | None, ...]:
     posterior, *counts = ctx.saved_tensors
-    remaining = iter(counts)
-    arcs: list[Tensor | None] = [None] * len(ctx.present)
-    if counts:
-        for i, present in enumerate(ctx.present):
-            if present:
-                weighted = _weighted(next(remaining), grad)
-                arcs[i] = weighted.sum(0) if ctx.kind in SHARED else weighted
-    by_emission = _weighted(posterior, grad) if ctx.needs_input_grad[3] else None
-    return None, None, None, by_emission, None, *arcs
+    by_emission = _weighted(posterior, grad) if ctx.needs_input_grad[2] else None
+    by_arcs: list[Tensor | None] = [None] * ctx.arcs
+    for i, count in enumerate(counts):
+        weighted = _weighted(count, grad)
+        by_arcs[i] = weighted.sum(0) if ctx.shared else weighted
+    return None, None, by_emission, *by_arcs
 
 
 _refusing_a_second = torch.autograd.function.once_differentiable(_gradients)
