@@ -67,7 +67,10 @@ def works(quick: bool) -> list[Work]:
         ),
         *(Work(f"growth_{axis}", partial(growth.growth, axis, axes[axis], effort)) for axis in axes),
         Work("memory", partial(growth.memory, *long)),
-        Work("two_threads", partial(growth.two_threads, 2 * ltr[0][0], *ltr[0][1:], effort)),
+        *(
+            Work(f"two_threads_{_sizes(2 * b, t, n)}", partial(growth.two_threads, 2 * b, t, n, effort))
+            for b, t, n in ltr
+        ),
         Work("accuracy", partial(growth.accuracy, *accurate, spreads)),
     ]
 

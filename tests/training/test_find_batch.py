@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,9 @@ def test_the_verb_measures_a_real_corpus(tmp_path: Path):
     assert "hmmtts: not even the longest utterance alone fits" in refused.stderr
     fitted, took, last = table(asked())
     assert all(fitted)
-    assert took == sorted(took)
+    assert took[-1] > took[0] + 0.03
+    # The largest two are of one size: what a process holds is some 0.01 GiB more or less.
+    assert all(more > less - 0.02 for less, more in pairwise(took))
     assert last.startswith("Everything fits: ")
     limit = (took[0] + took[-1]) / 2
     fitted, took, last = table(asked("--memory", f"{limit}"))
