@@ -16,7 +16,7 @@ from hydra.errors import HydraException, MissingConfigException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from hmmtts.build import program
 from hmmtts.training import slurm
@@ -73,10 +73,8 @@ def main() -> None:
         # Help shows a composed config, which needs a recipe: any will do.
         sys.argv.append(f"recipe={min(program.recipes())}")
     begun, traced = False, "HYDRA_FULL_ERROR" in os.environ
-    if not traced:
-        os.environ["HYDRA_FULL_ERROR"] = (
-            "1"  # raise: what Hydra would print ends with a line about this variable
-        )
+    if not traced:  # Hydra then raises: what it would print ends with a line about this variable
+        os.environ["HYDRA_FULL_ERROR"] = "1"
 
     @hydra.main(version_base="1.3", config_path=str(program.folder("conf")), config_name="train")
     def command(cfg: DictConfig) -> float | None:
@@ -95,16 +93,27 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as end:
         sys.exit(2 if end.code == 1 and not begun else end.code)
+    finally:
+        if not traced:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
 
 
 def words_of(error: Exception) -> str:
     """What Hydra says is wrong; where it is a name, the names that there are come last."""
-    words = str(error).strip()
+    words, cause = str(error).strip(), error.__cause__
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
-        meant = [f"; did you mean {group}={near}?" for near in get_close_matches(name, error.options, 1)]
-        return "".join([words.splitlines()[0], f"\n{group} is one of {', '.join(error.options)}", *meant])
+        return f"{words.splitlines()[0]}\n{group} is one of {_known(error.options, name, f'{group}=')}"
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(cause.parent_node, DictConfig):
+        place, dot, name = str(cause.full_key).rpartition(".")
+        names = [key for key in map(str, cause.parent_node) if key != "hydra" and not key.startswith("_")]
+        return f"{words}\n{place or 'a config'} has {_known(names, name, place + dot)}"
     return words
+
+
+def _known(names: Sequence[str], name: str, before: str) -> str:
+    near = get_close_matches(name, names, 1)
+    return ", ".join(names) + "".join(f"; did you mean {before}{one}?" for one in near)
 
 
 def execute(cfg: DictConfig) -> float | None:

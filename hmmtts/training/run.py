@@ -25,7 +25,7 @@ from hmmtts.training.checkpoint_io import AtomicCheckpointIO
 from hmmtts.training.config import difference
 from hmmtts.training.data import SpeechData, dataset_of, read_splits, seconds
 from hmmtts.training.evaluate import define_all, evaluate
-from hmmtts.training.faults import ConfigError, DataError, Interrupted
+from hmmtts.training.faults import ConfigError, DataError, Interrupted, exit_code
 from hmmtts.training.judge import Judge
 from hmmtts.training.logger import EventLogger
 from hmmtts.training.out_of_memory import advice
@@ -92,8 +92,9 @@ def _live(config: dict, folder: RunFolder) -> dict:
         metrics = _train(config, folder, start)
     except Interrupted as end:
         raise Interrupted(f"{end}\nresume with: {command}", end.exit_code, end.signal) from end
-    except BaseException:
-        if any(folder.checkpoints.glob("*.ckpt")):
+    except BaseException as error:
+        # A config (2) or a checkpoint (4) that was refused would be refused again.
+        if exit_code(error) not in (2, 4) and any(folder.checkpoints.glob("*.ckpt")):
             log.info("resume with: %s", command)
         raise
     assert metrics is not None

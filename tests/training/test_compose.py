@@ -94,6 +94,7 @@ def test_the_command_line_answers(tmp_path: Path):
     assert said.split()[-len(program.recipes()) :] == list(program.recipes())
     code, said = program_says("recipe=demo", "trainer.max_stepz=3", cwd=tmp_path)
     assert (code, "train: Could not override 'trainer.max_stepz'" in said) == (2, True)
+    assert said.endswith("; did you mean trainer.max_steps?\n")
     code, said = program_says("recipe=demo", "trainer.max_steps=0", cwd=tmp_path)
     assert (code, "train: trainer.max_steps must be" in said) == (2, True)
     code, said = program_says("recipe=demo", "--cfg", "job", cwd=tmp_path)
@@ -108,6 +109,8 @@ def test_the_verb_is_the_same_program(tmp_path: Path):
     assert (code, "recipe: demo" in said) == (0, True)
     code, said = program_says("recipe=fodler", command=verb, cwd=tmp_path)
     assert (code, said.endswith("; did you mean recipe=folder?\n")) == (2, True)
+    code, said = program_says("recipe=demo", "trainr.max_steps=3", command=verb, cwd=tmp_path)
+    assert (code, said.endswith("; did you mean trainer?\n")) == (2, True)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--help", "recipe=folder"]])
