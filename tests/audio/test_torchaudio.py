@@ -4,6 +4,7 @@ import subprocess
 import sys
 from multiprocessing import get_context
 
+import pytest
 import torch
 
 from hmmtts.audio.mel import LogMel
@@ -62,6 +63,7 @@ def mel_of_ones(logmel: LogMel) -> torch.Tensor:
     return logmel(torch.ones(1, 2048))
 
 
+@pytest.mark.process
 def test_extractors_cross_to_a_spawned_process():
     logmel = LogMel(n_mels=8)
     with get_context("spawn").Pool(1) as pool:

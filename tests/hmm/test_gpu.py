@@ -53,7 +53,7 @@ def test_equals_enumeration(gpu, kind):
 
 
 @needs_triton
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.process)])
 @pytest.mark.parametrize("kind", gpu_bench.KINDS)
 def test_equals_the_reference(kind, dtype):
     """Likelihood, posteriors, counts and best score; impossible cells and padding full of NaN are among the input."""

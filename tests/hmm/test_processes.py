@@ -32,7 +32,7 @@ class Scores(Dataset):
         return score(i)
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.process)])
 def test_in_the_parent_and_then_in_workers(start):
     expected = [score(i) for i in range(4)]
     loader = DataLoader(

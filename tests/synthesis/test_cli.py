@@ -185,7 +185,7 @@ def test_a_corpus_is_aligned_by_a_voice_and_the_run_continues(hmmtts, bundle, tm
 
 
 def test_a_model_is_evaluated_as_training_does(hmmtts, bundle, tmp_path, monkeypatch):
-    corpus = voices.corpus(tmp_path / "corpus", 3)
+    corpus = voices.corpus(tmp_path / "corpus", 2)
     utterances = [_with_times(entry.utterance) for entry in open_corpus(str(corpus)).entries]
     monkeypatch.setattr(sentences, "prepare", lambda *_: corpus)
     for split in ("train", "valid", "test"):
@@ -209,7 +209,7 @@ def test_a_model_is_evaluated_as_training_does(hmmtts, bundle, tmp_path, monkeyp
     low, high = report["intervals"]["test/mcd_db"]
     assert low < report["figures"]["test/mcd_db"] < high
     rows = list(csv.DictReader(Path("m.csv").read_text().splitlines()))
-    assert sorted(row["id"] for row in rows) == ["u100", "u101", "u102"]
+    assert sorted(row["id"] for row in rows) == ["u100", "u101"]
     mean = np.mean([float(row["test/alignment_accuracy"]) for row in rows])
     assert mean == pytest.approx(report["figures"]["test/alignment_accuracy"], rel=1e-4)
     for word in ("floor", "ceiling", "constant", "uniform", "mcd_db", "mel-cepstral distortion"):

@@ -21,7 +21,7 @@ from hmmtts.training.config import checked
 SMALL = [
     "recipe=demo", "text=characters", "threads=1", "data.workers=0", "run.name=t", "encoder.width=16", "encoder.layers=1",
     "decoder.dilations=[1]", "pitch.layers=1", "duration.layers=1", "aligner.states_per_symbol=2",
-    "aligner.encoder.width=32", "vocoder.iterations=2", "features.acoustic.hop=0.005",
+    "aligner.encoder.width=32", "vocoder.iterations=2", "features.acoustic.hop=0.005", "features.f0.resolution=1.0",
 ]  # fmt: skip
 NEURAL = [
     "recipe=demo", "text=characters", "aligner=neural_hmm", "threads=1", "data.workers=0", "run.name=t",

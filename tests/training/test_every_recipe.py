@@ -125,7 +125,9 @@ def check(folder: Path, *overrides: str) -> None:
     assert_same(state(*life(config, folder)), before)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize(
+    "recipe", [name if name == "demo" else pytest.param(name, marks=pytest.mark.process) for name in RECIPES]
+)
 def test_of_every_recipe(recipe: str, tmp_path: Path):
     check(tmp_path, f"recipe={recipe}")
 

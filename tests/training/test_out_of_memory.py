@@ -98,7 +98,7 @@ def test_a_batch_that_does_not_fit_stops_the_run_by_name(backward):
     )
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("accumulate", [pytest.param(1, marks=pytest.mark.process), 2])
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
 def test_a_batch_that_does_not_fit_is_taken_in_parts_with_the_same_gradient(backward, accumulate, caplog):
     with only(700 * MIB):  # two utterances fit, four do not
