@@ -6,7 +6,12 @@ import typer
 
 
 def run(
-    warm: Annotated[bool, typer.Option("--warm", help="Compile the HMM kernels into the cache now.")] = False,
+    warm: Annotated[
+        bool,
+        typer.Option(
+            "--warm", help="Compile what is compiled once, now: the HMM kernels and librosa's pitch tracker."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The same for programs.")] = False,
 ) -> None:
     """Say what is installed, which backends work and why others do not, and the limits of this machine.
@@ -20,8 +25,13 @@ def run(
     from hmmtts import __version__, machine
 
     if warm:
+        import numpy as np
+
+        from hmmtts.audio.f0 import Pyin
+
         for module in machine.KERNELS:
             import_module(module).make_ready()
+        Pyin().track(np.zeros(11025, np.float32))  # librosa keeps its machine code beside its source
     title = {"hmmtts": __version__, "python": platform.python_version(), "platform": platform.platform()}
     report = {section.__name__: dict(section()) for section in machine.SECTIONS}
     if as_json:
