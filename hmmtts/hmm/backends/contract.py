@@ -53,13 +53,18 @@ class Backend(Protocol):
     def viterbi(self, problem: Problem) -> Viterbi: ...
 
 
+def check_values(problem: Problem) -> None:
+    check_arcs(problem)
+    check_observations(problem)
+
+
 def check_observations(problem: Problem) -> None:
     """NaN or +inf in a real cell is an error that says where; in the padding it is nothing."""
     log_obs = problem.log_obs.detach()
     bad = ~(log_obs < float("inf"))
     if not bool(bad.any()):
         return
-    bad &= _real(problem, log_obs)
+    bad &= real(problem, log_obs)
     if bool(bad.any()):
         utterance, frame, state = where = bad.nonzero()[0].tolist()
         raise ValueError(
@@ -76,7 +81,7 @@ def check_arcs(problem: Problem) -> None:
         arc = arc.detach()
         bad = ~(arc < float("inf"))
         if isinstance(problem.topology, LeftToRight):
-            bad &= _real(problem, arc)
+            bad &= real(problem, arc)
         if bool(bad.any()):
             where = bad.nonzero()[0].tolist()
             raise ValueError(
@@ -84,7 +89,7 @@ def check_arcs(problem: Problem) -> None:
             )
 
 
-def _real(problem: Problem, x: Float[Tensor, "b *t n"]) -> Bool[Tensor, "b *t n"]:
+def real(problem: Problem, x: Float[Tensor, "b *t n"]) -> Bool[Tensor, "b *t n"]:
     """Which cells of emissions or of arcs are no padding."""
     n = torch.arange(x.shape[-1], device=x.device) < problem.states.to(x.device)[:, None]
     if x.ndim == 2:

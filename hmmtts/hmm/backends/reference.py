@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hmmtts.hmm.backends.contract import ForwardBackward, Problem, Viterbi, check_arcs, check_observations
+from hmmtts.hmm.backends.contract import ForwardBackward, Problem, Viterbi, check_arcs, check_values, real
 from hmmtts.hmm.topology import SHARED, Dense, LeftToRight, Topology
 
 name = "reference"
@@ -64,18 +64,14 @@ def trace(problem: Problem, total: Callable[..., Float[Tensor, "b"]]) -> Viterbi
 
 def filter_forward(problem: Problem, add=None) -> Float[Tensor, "b t n"]:
     """alpha_t(n): the log-weight of all paths (`add` = sum) that are in state n at frame t, emissions up to t included."""
-    check_arcs(problem)
-    check_observations(problem)
+    check_values(problem)
     add = add or log_sum
-    log_obs, topology, frames, states = problem
-    device = log_obs.device
+    log_obs, topology, _, _ = problem
     # Padding is masked before the recursion: NaN there would otherwise reach the gradients.
-    real_frame = torch.arange(log_obs.shape[1], device=device) < frames.to(device)[:, None]
-    real_state = torch.arange(log_obs.shape[2], device=device) < states.to(device)[:, None]
-    real = real_frame[:, :, None] & real_state[:, None]
-    emissions = torch.where(real, log_obs, NEVER).unbind(1)
+    cells = real(problem, log_obs)
+    emissions = torch.where(cells, log_obs, NEVER).unbind(1)
     if isinstance(topology, LeftToRight):
-        topology = _mask(topology, real)
+        topology = _mask(topology, cells)
         start = torch.full_like(emissions[0], NEVER)
         start[:, 0] = 0
     else:

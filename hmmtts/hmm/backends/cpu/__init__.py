@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hmmtts.hmm.backends.contract import ForwardBackward, Problem, Viterbi, check_arcs, check_observations
+from hmmtts.hmm.backends.contract import ForwardBackward, Problem, Viterbi, check_arcs, check_values
 from hmmtts.hmm.backends.cpu import best_path, dense, left_to_right, log_domain
 from hmmtts.hmm.backends.cpu.compile import compiled_once
 from hmmtts.hmm.backends.cpu.left_to_right import BAD_VALUE, DONE, IMPRECISE, OUT_OF_RANGE
@@ -59,7 +59,7 @@ def viterbi(problem: Problem) -> Viterbi:
 
     over_batch(run, _cells(problem))
     if any(status.tolist()):
-        _say_what_is_bad(problem)
+        check_values(problem)
     return Viterbi(path, score)
 
 
@@ -172,12 +172,7 @@ def _finish(problem: Problem, status: np.ndarray, exact: Callable[..., None]) ->
     over_batch(lambda queue: exact(queue, LIKELIHOOD), cells, imprecise)
     over_batch(exact, cells, out_of_range)
     if (status == BAD_VALUE).any():
-        _say_what_is_bad(problem)
-
-
-def _say_what_is_bad(problem: Problem) -> None:
-    check_arcs(problem)
-    check_observations(problem)
+        check_values(problem)
 
 
 def _forgiving(scores: tuple[np.ndarray, ...]) -> bool:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hmmtts.hmm.backends.contract import ForwardBackward, Problem, Viterbi, check_arcs, check_observations
+from hmmtts.hmm.backends.contract import ForwardBackward, Problem, Viterbi, check_values
 from hmmtts.hmm.topology import Dense, LeftToRight
 
 try:
@@ -161,8 +161,7 @@ def _solver(problem: Problem) -> LeftToRightSolver | DenseSolver:
         raise ValueError(
             f"HMMTTS_BACKEND=gpu needs log_obs on a CUDA device, got {device}; move it there, or unset HMMTTS_BACKEND"
         )
-    check_arcs(problem)
-    check_observations(problem)
+    check_values(problem)
     if isinstance(problem.topology, LeftToRight):
         return LeftToRightSolver(problem, problem.topology)
     assert isinstance(problem.topology, Dense)
