@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -50,19 +51,19 @@ def test_from_four_threads_at_once():
 CHILD = """
 import logging, sys, time
 logging.basicConfig(level=logging.WARNING)
-import torch
+import hmmtts, torch
 from hmmtts.hmm import log_likelihood, unweighted
 x = torch.zeros(1, 20, 5)
 start = time.process_time()
 print(float(log_likelihood(x, unweighted(x), torch.tensor([20]))))
-print(time.process_time() - start, threads := torch.get_num_threads())
+print(time.process_time() - start, torch.get_num_threads(), hmmtts.__file__)
 """
 
 
-def child(**environment: str) -> subprocess.CompletedProcess:
+def child(root: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-c", CHILD],
-        cwd=ROOT,
+        cwd=root,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -74,10 +75,21 @@ def test_a_warm_cache_answers_at_once():
     score(0)
     result = child(OMP_NUM_THREADS="1")
     assert "compiling" not in result.stderr
-    value, (seconds, threads) = result.stdout.splitlines()[0], result.stdout.split()[1:]
+    value, seconds, threads, _ = result.stdout.split()
     assert float(value) == pytest.approx(8.2628, abs=1e-3)  # log C(19, 4), the number of paths
     assert float(seconds) < 2  # of the processor: the machine may have other work
     assert threads == "1"
+
+
+def test_another_checkout_of_the_same_source_compiles_nothing(tmp_path):
+    """Nor does a reinstallation, whose files have another path or another time of change."""
+    score(0)
+    shutil.copytree(ROOT / "hmmtts", tmp_path / "hmmtts", copy_function=shutil.copyfile)
+    result = child(tmp_path, PYTHONPATH=str(tmp_path), NUMBA_DEBUG_CACHE="1")
+    assert result.returncode == 0, result.stderr
+    assert str(tmp_path / "hmmtts") in result.stdout  # it is the copy that ran
+    assert "[cache] data loaded" in result.stdout
+    assert "[cache] data saved" not in result.stdout
 
 
 @pytest.mark.process

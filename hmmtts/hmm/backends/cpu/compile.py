@@ -1,7 +1,8 @@
 """numba, compiled once per user and machine: where the machine code is kept, and who compiles when many start at once.
 
 numba's own cache lies beside the source, which may be read-only and which many processes would fill at the same
-time. Here it lies in a per-user folder named after the kernels' source, and one process compiles while others wait.
+time. Here it lies in a per-user folder named after what the kernels' source says, wherever that lies, and one process
+compiles while others wait.
 """
 
 import ast
@@ -9,15 +10,16 @@ import fcntl
 import hashlib
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import contextmanager
 from functools import cache, wraps
 from pathlib import Path
 from threading import local
 
 import llvmlite.binding
 import numba
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 
 log = logging.getLogger(__name__)
@@ -59,8 +61,41 @@ def glance(function: Callable) -> Callable:
 
 
 def _called(function: Callable, nogil: bool) -> Callable:
-    with _numba_cache(cache_folder(function.__module__)):
-        return numba.njit(fastmath=FAST, nogil=nogil, cache=True)(function)
+    compiled = numba.njit(fastmath=FAST, nogil=nogil)(function)
+    compiled._cache = _Cache(function)  # cache=True, but in a folder of our choice
+    return compiled
+
+
+class _Place:
+    """What numba asks for the place of a function's machine code, in place of its own, which go by the source's path."""
+
+    def __init__(self, function: Callable, source: str):
+        self._py_file, self._line = source, function.__code__.co_firstlineno
+        self._folder = cache_folder(function.__module__)
+
+    @classmethod
+    def from_function(cls, function: Callable, source: str) -> "_Place":
+        return cls(function, source)
+
+    def get_cache_path(self) -> str:
+        return str(self._folder)
+
+    def ensure_cache_path(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def get_source_stamp(self) -> str:
+        return self._folder.name
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+
+class _Rules(CompileResultCacheImpl):
+    _locator_classes = (_Place,)
+
+
+class _Cache(FunctionCache):
+    _impl_class = _Rules
 
 
 _this_thread = local()  # at_work: whose kernels it is calling
@@ -69,7 +104,8 @@ _this_thread = local()  # at_work: whose kernels it is calling
 @cache
 def cache_folder(module: str) -> Path:
     """Where a module's kernels are kept: named by everything that decides their machine code, so that none is stale."""
-    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.binding.get_host_cpu_name()}".encode())
+    python, host = sys.implementation.cache_tag, llvmlite.binding.get_host_cpu_name()
+    digest = hashlib.sha256(f"{python} {numba.__version__} {host}".encode())
     digest.update(llvmlite.binding.get_host_cpu_features().flatten().encode())
     for source in sorted(_sources(_source(module))):
         digest.update(source.read_bytes())
@@ -159,15 +195,3 @@ def _user_cache() -> Path:
                 f"{private} belongs to somebody else: set HMMTTS_CACHE to a folder of your own"
             ) from None
         return private
-
-
-@contextmanager
-def _numba_cache(folder: Path):
-    """numba reads the folder of its cache when a function is decorated."""
-    before = numba.config.CACHE_DIR
-    folder.mkdir(parents=True, exist_ok=True)
-    numba.config.CACHE_DIR = str(folder)
-    try:
-        yield
-    finally:
-        numba.config.CACHE_DIR = before
