@@ -90,13 +90,16 @@ class Epochs:
         self.batches = sum(-(-len(bucket.members) // bucket.size) for bucket in self.buckets)
         self.steps = -(-self.batches // world_size)  # the same in every epoch and on every rank
 
-    def after(self, steps: int, ranks: int) -> int:
-        """The step with which these ranks go on after `steps` steps of others: theirs is the next batch in order.
+    def after(self, steps: int, ranks: int, seed: int) -> int:
+        """The step with which these ranks go on after `steps` steps of others: the first that holds anything new.
 
-        Where the batches drawn do not divide among these ranks, the last few come twice and none is left out.
+        What the others had drawn of it comes twice; nothing is left out. Both may have split batches, each others.
         """
         epoch, step = divmod(steps, -(-self.batches // ranks))
-        return epoch * self.steps + step * ranks // self.world_size
+        theirs, ours = (divide(self.shuffled(seed, epoch), count)[0] for count in (ranks, self.world_size))
+        drawn = sum(len(batch) for batch in theirs[: step * ranks])
+        ends = list(itertools.accumulate(len(batch) for batch in ours))
+        return epoch * self.steps + sum(end <= drawn for end in ends[self.world_size - 1 :: self.world_size])
 
     def in_order(self) -> list[list[int]]:
         """The batches over all ranks, longest utterances first: numbers of utterances."""

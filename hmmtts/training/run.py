@@ -209,7 +209,7 @@ def voice_and_data(config: dict, start: Start) -> tuple[Bundle, SpeechData]:
     symbols = {name: size.symbols for name, size in surveys["train"].sizes.items()}
     position, ranks = start.drawn, launch.all_processes(config["trainer"])
     if start.ranks not in (0, ranks):
-        position = loading.epochs(splits["train"], ranks).after(start.drawn, start.ranks)
+        position = loading.epochs(splits["train"], ranks).after(start.drawn, start.ranks, config["seed"])
         log.warning(
             "%d processes trained this run, now %d: the order of the data is kept, the bits are not",
             start.ranks,

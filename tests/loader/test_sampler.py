@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hmmtts.data.dataset import Draw
@@ -90,10 +90,14 @@ def test_the_order_of_utterances_does_not_depend_on_the_world_size(epochs: Epoch
 
 @settings(max_examples=100, deadline=None)
 @given(corpora, limits, st.integers(1, 5), st.integers(0, 40))
+@example([utterance(i, s) for i, s in enumerate([1.0, 1.0, 1.0, 6.0])], Limits(10.0, 2, 2, 1), 2, 1)
 def test_other_ranks_go_on_in_the_same_order(
     utterances: list[Utterance], limits: Limits, before: int, steps: int
 ):
-    """What some ranks have drawn of an epoch and others draw then is the order of one process, nothing left out."""
+    """What some ranks have drawn of an epoch and others draw then is the order of one process, nothing left out.
+
+    Nor is a whole step drawn twice. In the example the two ranks had split the first batch, not the last.
+    """
     old, new, alone = (
         Epochs(utterances, *limits._replace(world_size=count)) for count in (before, limits.world_size, 1)
     )
@@ -110,11 +114,12 @@ def test_other_ranks_go_on_in_the_same_order(
 
     epoch = steps // old.steps
     earlier = drawn(old, epoch * old.steps, steps)
-    later = drawn(new, new.after(steps, before), (epoch + 1) * new.steps)
+    position = new.after(steps, before, seed=0)
+    later = drawn(new, position, (epoch + 1) * new.steps)
     whole = drawn(alone, epoch * alone.steps, (epoch + 1) * alone.steps)
     assert earlier == whole[: len(earlier)]
     assert later == whole[len(whole) - len(later) :]
-    assert 0 <= len(earlier) + len(later) - len(whole) <= (limits.world_size - 1) * limits.max_items
+    assert 0 <= len(earlier) + len(later) - len(whole) < len(drawn(new, position, position + 1))
 
 
 def test_padding_counts_towards_max_seconds():
