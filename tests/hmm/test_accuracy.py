@@ -1,8 +1,13 @@
 """float32 input, float64 truth: log Z within 1e-8 relative and posteriors within 1e-5, whatever the spread of the scores."""
 
+import math
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from hmmtts.bench.batches import forced
 from hmmtts.hmm import (
     Dense,
     left_to_right,
@@ -77,6 +82,48 @@ def test_a_dense_model_that_must_end_in_its_last_state():
     torch.testing.assert_close(
         forced, log_likelihood(log_obs, same, torch.tensor([t, t // 2])), rtol=1e-8, atol=0
     )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "arc", "heard", "later"), [(torch.float32, -106, 46, 60), (torch.float64, -1300, 640, 660)]
+)
+def test_what_underflows_and_is_needed_later(dtype, arc, heard, later):
+    """Two paths of the same weight: one goes by an arc that no number holds, made good by what the other hears.
+
+    At neither frame alone does its state look as if it mattered.
+    """
+    k, impossible = 8, -torch.inf
+    initial, transition = torch.full((k,), impossible), torch.full((k, k), impossible)
+    log_obs = torch.full((1, 3, k), -2000.0)
+    initial[0] = transition[0, 0] = transition[1, 2] = 0.0
+    log_obs[0, 0, 0] = log_obs[0, 1, 1] = log_obs[0, 2, 2] = 0.0
+    transition[0, 1], log_obs[0, 1, 0], log_obs[0, 2, 0] = arc, -heard, -later
+    args = log_obs.to(dtype), Dense(initial.to(dtype), transition.to(dtype)), torch.tensor([3])
+    assert float(log_likelihood(*args)) == pytest.approx(math.log(2) + arc, rel=1e-8)
+    assert posteriors(*args)[0, 2, [0, 2]].tolist() == pytest.approx([0.5, 0.5], abs=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_extreme_scores_of_a_sparse_dense_model(data):
+    """Of eight states: float32 kernels, which smaller models do not use. The truth is plain torch's."""
+    t, k = data.draw(st.integers(1, 6)), 8
+    scores = st.one_of(
+        st.just(-math.inf), st.just(0.0), st.floats(-150, 0, width=32), st.floats(-2000, 2000, width=32)
+    )
+
+    def draw(*shape):
+        size = math.prod(shape)
+        return torch.tensor(data.draw(st.lists(scores, min_size=size, max_size=size))).reshape(shape)
+
+    log_obs, frames = draw(1, t, k), torch.tensor([t])
+    topology = Dense(draw(k), draw(k, k), draw(k))
+    exact = log_obs.double(), Dense._make(arc.double() for arc in topology), frames
+    with forced("reference"):
+        truth, posterior = log_likelihood(*exact), posteriors(*exact)
+    for args in ((log_obs, topology, frames), exact):
+        torch.testing.assert_close(log_likelihood(*args), truth, rtol=1e-8, atol=1e-5)
+        torch.testing.assert_close(posteriors(*args).double(), posterior, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("scale", [1e4, 1e6, 1e30])

@@ -1,9 +1,10 @@
 """Dense forward-backward and Viterbi, one utterance after another, in float32 or float64.
 
 Rows of alpha are scaled to sum to one (Rabiner 1989, section V.A). A cell that underflows is lost, which is harmless
-unless the future needs just that cell. The backward pass tells: with beta scaled so that sum(alpha beta) = 1, a lost
-cell was worth at most TINY * beta. Where that bound is not small (forbidden arcs, forced ends), the utterance is done
-again in the log domain.
+unless the future needs just that cell. The backward pass tells: of a frame whose row had the sum `mass` before it was
+scaled, a lost cell was at most TINY / mass; with beta scaled so that sum(alpha beta) = 1, its part of Z was at most
+TINY / mass * beta. Where that bound is not small (forbidden arcs, forced ends), the utterance is done again in the log
+domain.
 """
 
 import math
@@ -119,15 +120,18 @@ def forward_backward(
     """initial[w], transition[k w], final[w], transposed[k w]: probabilities, padded with zeros to whole vectors.
 
     wanted: 0 log Z only, 1 and posteriors, 2 and expected counts at_start[b k], arcs[b k k], at_end[b k].
-    `lost`: the largest part of Z that underflow may have cost before the log domain is asked.
+    `lost`: the largest part of Z that underflow may have cost before the log domain is asked, over TINY.
     """
     k, w = log_obs.shape[2], transition.shape[1]
     longest = frames.max()
     kept = longest if wanted > 0 else 2
     alpha, emission, space = rows_of(kept, w, log_obs), rows_of(kept, w, log_obs), rows_of(2, w, log_obs)
     taken = rows_of(k if wanted == 2 else 0, w, log_obs)
+    masses = np.empty(longest)
     for b in turns(utterances):
-        status[b], log_z[b] = _forward(log_obs[b], frames[b], initial, transition, final, alpha, emission)
+        status[b], log_z[b] = _forward(
+            log_obs[b], frames[b], initial, transition, final, lost, alpha, emission, masses
+        )
         if status[b] != DONE or wanted == 0:
             continue
         gamma = posterior[b]
@@ -136,7 +140,9 @@ def forward_backward(
             # Either no path has weight, or underflow hid it.
             status[b] = OUT_OF_RANGE
             continue
-        if not _backward(frames[b], transposed, final, alpha, emission, wanted == 2, lost, space, gamma):
+        if not _backward(
+            frames[b], transposed, final, lost, alpha, emission, masses, wanted == 2, space, gamma
+        ):
             status[b] = OUT_OF_RANGE
             continue
         if wanted == 2:
@@ -146,8 +152,8 @@ def forward_backward(
 
 
 @inner
-def _forward(x, frames, initial, transition, final, alpha, emission):
-    """Fills alpha and emission (scaled); returns what became of it, and log Z."""
+def _forward(x, frames, initial, transition, final, lost, alpha, emission, masses):
+    """Fills alpha and emission (scaled) and masses; returns what became of it, and log Z."""
     k, kept = x.shape[1], alpha.shape[0]
     log_z, scale = 0.0, 1.0
     for t in range(frames):
@@ -162,37 +168,41 @@ def _forward(x, frames, initial, transition, final, alpha, emission):
         else:
             product(alpha[t - 1 if kept > 2 else (t - 1) & 1], transition, a, k)
         mass = _multiply(a, e)
-        if not mass > 0.0:
+        if not np.float64(mass) * lost > 1.0:
             return OUT_OF_RANGE, NONE
+        masses[t] = mass
         inverse = a.dtype.type(1.0) / mass
         _scale(a, inverse, a)
         log_z += np.float64(shift)
         scale /= np.float64(inverse)  # what was divided by, to the last digit
-        if scale < 1e-200 or scale > 1e200:
+        if scale < 1e-15 or scale > 1e15:  # the next mass may be as small as 1 / lost
             log_z += math.log(scale)
             scale = 1.0
     mass = _dot(alpha[frames - 1 if kept > 2 else (frames - 1) & 1], final)
-    if not mass > 0.0:
+    if not np.float64(mass) * lost > 1.0:
         return OUT_OF_RANGE, NONE
     return DONE, log_z + math.log(scale) + math.log(np.float64(mass))
 
 
 @inner
-def _backward(frames, transposed, final, alpha, emission, count, lost, space, gamma):
-    """Posteriors; with `count`, emission[t] becomes what an arc into each state at t is worth. False: mass was lost."""
+def _backward(frames, transposed, final, lost, alpha, emission, masses, count, space, gamma):
+    """Posteriors; with `count`, emission[t] becomes what an arc into each state at t is worth. False: Z may lack a part."""
     k = gamma.shape[1]
     beta, weighted = space[0], space[1]
     _scale(final, beta.dtype.type(1.0), beta)
-    most = 0.0
     for t in range(frames - 1, -1, -1):
-        scale = beta.dtype.type(1.0) / _dot(alpha[t], beta)
-        most = max(most, np.float64(_share(alpha[t], beta, scale, emission[t], gamma[t], weighted)))
-        if t == 0:
-            break
-        product(weighted, transposed, beta, k)
-        if count:
-            _scale(weighted, beta.dtype.type(1.0) / _dot(alpha[t - 1], beta), emission[t])
-    return most < lost
+        mass = _dot(alpha[t], beta)
+        if not np.float64(mass) * lost > 1.0:
+            return False
+        scale = beta.dtype.type(1.0) / mass
+        if count and t + 1 < frames:
+            _scale(weighted, scale, emission[t + 1])
+        highest = _share(alpha[t], beta, scale, emission[t], gamma[t], weighted)
+        if not np.float64(highest) < lost * masses[t]:
+            return False
+        if t > 0:
+            product(weighted, transposed, beta, k)
+    return True
 
 
 @inner
