@@ -19,7 +19,7 @@ test-process: $(READY)  ## run the long tests, which start and kill real process
 	$(PY) -m pytest -q -m process -p tests.summary
 
 test-soak: $(READY)  ## repeat for hours at most what shows only then (HMMTTS_SOAK=0.1: a tenth of it)
-	$(PY) -m pytest -q -s -m soak -p tests.summary
+	HMMTTS_SOAK=$${HMMTTS_SOAK:-1} $(PY) -m pytest -q -s -m "soak or hypothesis" -p tests.summary
 
 test-slurm: $(READY)  ## train on a real SLURM of two nodes (minutes); needs slurm-wlm: scripts/slurm_here.py install
 	$(PY) scripts/install.py slurm

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hmmtts.audio import io, streaming
 from hmmtts.audio.cepstra import Cepstra
 from hmmtts.audio.mel import LogMel
+from tests.examples import examples
 
 EXTRACTORS = {
     "mel": LogMel(8000, n_fft=256, hop=64, win=200, n_mels=20, fmax=4000),
@@ -44,7 +45,7 @@ def test_frames_are_those_of_the_whole(name, samples):
         torch.testing.assert_close(streamed(extractor, wave, cuts), whole, atol=2e-5, rtol=0)
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(
     cuts=st.lists(st.integers(0, 300), max_size=15), samples=st.integers(200, 2500), block=st.integers(1, 5)
 )

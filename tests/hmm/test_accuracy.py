@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hmmtts.bench.batches import forced
@@ -18,6 +18,7 @@ from hmmtts.hmm import (
     viterbi,
 )
 from hmmtts.hmm.backends import load
+from tests.examples import examples
 
 
 def against_float64(log_obs, topology, frames, states=None):
@@ -103,7 +104,7 @@ def test_what_underflows_and_is_needed_later(dtype, arc, heard, later):
     assert posteriors(*args)[0, 2, [0, 2]].tolist() == pytest.approx([0.5, 0.5], abs=1e-5)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.data())
 def test_extreme_scores_of_a_sparse_dense_model(data):
     """Of eight states: float32 kernels, which smaller models do not use. The truth is plain torch's."""

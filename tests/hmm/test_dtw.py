@@ -7,12 +7,13 @@ import librosa
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from hmmtts.hmm.dtw import Itakura, SakoeChiba, distances, dtw, dtw_sequences
 from hmmtts.hmm.soft_dtw import soft_dtw
+from tests.examples import examples
 
 # Steps of each pattern with their weights, in the order in which equals are preferred.
 STEPS = {
@@ -159,7 +160,7 @@ def test_a_stretched_sequence_costs_nothing():
     assert same.ref.tolist()[0][:30] == same.hyp.tolist()[0][:30] == list(range(30))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(data=st.data())
 def test_any_costs(data):
     """Ties, negative costs and forbidden cells."""

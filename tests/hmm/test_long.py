@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hmmtts.hmm import expected_counts, log_likelihood, long, posteriors, viterbi
+from tests.examples import examples
 from tests.hmm.paths import enumerate_paths
 from tests.hmm.test_streaming import KINDS, problem
 
@@ -59,7 +60,7 @@ def test_equals_offline(kind, spread):
     assert float(best.score) == pytest.approx(float(offline.score), rel=1e-12)
 
 
-@settings(max_examples=10, deadline=None)
+@examples(10)
 @given(data=st.data())
 @pytest.mark.parametrize("kind", ["static_skip", "dense_sparse"])
 def test_the_size_of_a_piece_changes_no_bit(kind, data):

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from hmmtts.hmm import Dense, LeftToRight, log_likelihood, posteriors, streaming, viterbi
+from tests.examples import examples
 from tests.hmm.paths import enumerate_paths
 
 B, T, N = 3, 4, 3
@@ -124,7 +125,7 @@ def test_equals_enumeration(backend, kind):
                 assert got.forced[b] == 0
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(data=st.data())
 @pytest.mark.parametrize("kind", ["static_skip", "dense_sparse"])
 def test_the_chunking_changes_no_bit(kind, data):

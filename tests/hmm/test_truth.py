@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hmmtts.hmm import Dense, LeftToRight, expected_counts, log_likelihood, posteriors, viterbi
+from tests.examples import examples
 from tests.hmm.paths import enumerate_paths
 
 B, T, N = 4, 5, 3
@@ -81,7 +82,7 @@ def test_equals_enumeration(backend, kind, dtype):
         check(log_obs, topology, FRAMES, STATES, dtype)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(data=st.data())
 @pytest.mark.parametrize("kind", ["static", "static_skip", "per_frame", "dense"])
 def test_equals_enumeration_on_extreme_scores(kind, data):

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hmmtts.data.dataset import Draw
 from hmmtts.data.manifest import Utterance, write_utterances
 from hmmtts.data.sampler import Epochs, EvaluationBatches, StreamedBatches, TrainingBatches
+from tests.examples import examples
 
 LONGEST = 10.0
 
@@ -45,7 +46,7 @@ def ranks(epochs: Epochs, **options: int) -> list[list[list[Draw]]]:
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(corpora, limits, st.integers(0, 3))
 def test_an_epoch_covers_the_corpus_in_equal_steps_within_the_limits(
     utterances: list[Utterance], limits: Limits, seed: int
@@ -60,7 +61,7 @@ def test_an_epoch_covers_the_corpus_in_equal_steps_within_the_limits(
         assert len(batch) * max(draw.utterance.duration for draw in batch) <= limits.max_seconds
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(plans)
 def test_evaluation_counts_every_utterance_once(epochs: Epochs):
     shares = [list(EvaluationBatches(epochs, rank)) for rank in range(epochs.world_size)]
@@ -70,7 +71,7 @@ def test_evaluation_counts_every_utterance_once(epochs: Epochs):
     assert shares == [list(EvaluationBatches(epochs, rank)) for rank in range(epochs.world_size)]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(plans, st.integers(0, 40), st.integers(0, 3))
 def test_resuming_is_a_slice_of_the_uninterrupted_run(epochs: Epochs, position: int, seed: int):
     rank = epochs.world_size - 1
@@ -78,7 +79,7 @@ def test_resuming_is_a_slice_of_the_uninterrupted_run(epochs: Epochs, position: 
     assert list(islice(TrainingBatches(epochs, seed, rank, position), 5)) == whole[position:]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(plans, st.integers(2, 5))
 def test_the_order_of_utterances_does_not_depend_on_the_world_size(epochs: Epochs, world_size: int):
     """Steps of all ranks laid side by side give the order of one process: ranks may change when a run resumes."""
@@ -88,7 +89,7 @@ def test_the_order_of_utterances_does_not_depend_on_the_world_size(epochs: Epoch
     assert names(side_by_side, counted_only=True) == names(ranks(alone)[0])
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(corpora, limits, st.integers(1, 5), st.integers(0, 40))
 @example([utterance(i, s) for i, s in enumerate([1.0, 1.0, 1.0, 6.0])], Limits(10.0, 2, 2, 1), 2, 1)
 def test_other_ranks_go_on_in_the_same_order(

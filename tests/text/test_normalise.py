@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmmtts.text.normalise import TABLES, languages, normalise, normaliser
+from tests.examples import examples
 
 ROWS = [
     (language, *line.split("\t"))
@@ -71,12 +72,14 @@ def korean_value(text):
     return total + group + digit
 
 
+@examples(100)
 @given(st.one_of(st.integers(0, 30_000), st.integers(0, 10**15 - 1)))
 def test_numerals_mean_the_number(number):
     assert english_value(normaliser("en").cardinal(number)) == number
     assert korean_value(normaliser("ko").cardinal(number)) == number
 
 
+@examples(100)
 @given(st.text(alphabet="ab1290 .,-:$%&€'\"", max_size=30))
 def test_no_digit_is_left_outside_words(text):
     """Whatever is written, every number that stands by itself is spelt out."""

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmmtts.text.words import assign
+from tests.examples import examples
 
 PHONES = st.lists(st.sampled_from("abcd"), min_size=1, max_size=4).map(tuple)
 
@@ -54,6 +55,7 @@ def test_phones_that_no_word_explains_go_with_the_word_before():
     assert grouped("zz abc", "abc") == "zzabc"
 
 
+@examples(100)
 @given(
     st.lists(PHONES, min_size=1, max_size=6).map(tuple), st.lists(PHONES, min_size=1, max_size=6).map(tuple)
 )
@@ -64,6 +66,7 @@ def test_words_come_in_order(chunks, alone):
     assert set(owners) <= set(range(len(alone)))
 
 
+@examples(100)
 @given(st.lists(PHONES, min_size=1, max_size=8).map(tuple))
 def test_words_spoken_as_alone_are_their_own(alone):
     assert assign(alone, alone) == tuple(index for index, word in enumerate(alone) for _ in word)

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from hmmtts.data.cache import load
 from hmmtts.training.features import Share
+from tests.examples import examples
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@examples(100)
 @given(st.integers(0, 200), st.integers(1, 40))
 def test_shares_cover_everything_once_in_order(count: int, of: int):
     shares = [Share(number, of)(range(count)) for number in range(1, of + 1)]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hmmtts.hmm import (
@@ -17,6 +17,7 @@ from hmmtts.hmm import (
     posteriors,
     viterbi,
 )
+from tests.examples import examples
 from tests.hmm.semi_markov.segmentations import enumerate_segmentations
 
 FRAMES, STATES = torch.tensor([6, 5, 6]), torch.tensor([3, 3, 2])
@@ -81,7 +82,7 @@ def test_equals_enumeration(backend, kind, dtype):
         check(log_obs, topology, FRAMES, STATES, 1e-5 if dtype == torch.float32 else 1e-10)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(data=st.data())
 @pytest.mark.parametrize("kind", ["left_to_right", "dense"])
 def test_equals_enumeration_on_extreme_scores(kind, data):
