@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hmmtts.bench.batches import forced
 from hmmtts.hmm import (
     Dense,
+    LeftToRight,
     left_to_right,
     left_to_right_from_logits,
     log_likelihood,
@@ -125,6 +126,27 @@ def test_extreme_scores_of_a_sparse_dense_model(data):
     for args in ((log_obs, topology, frames), exact):
         torch.testing.assert_close(log_likelihood(*args), truth, rtol=1e-8, atol=1e-5)
         torch.testing.assert_close(posteriors(*args).double(), posterior, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("mask", [-1e4, -1e9, -1e30])
+@pytest.mark.parametrize("kind", ["static", "per_frame", "skip"])
+def test_arcs_that_are_impossible_but_for_a_finite_score(kind, mask):
+    """As masks often are: what is added to nearly all paths must not take their digits."""
+    for seed in range(12):
+        g = torch.Generator().manual_seed(seed)
+        t, n = 40 + 5 * seed, 4 + seed
+        shape = (1, t, n) if kind == "per_frame" else (1, n)
+        log_obs, arcs = 3 * torch.randn(1, t, n, generator=g), torch.randn(3, *shape, generator=g)
+        arcs[torch.rand(3, *shape, generator=g) < 0.2] = mask
+        arcs[0, 0, ..., 0] = mask  # the first state, too, is left at once
+        topology = LeftToRight(arcs[0], arcs[1], arcs[2] if kind == "skip" else None)
+        against_float64(log_obs, topology, torch.tensor([t]))
+        exact = LeftToRight._make(None if arc is None else arc.double() for arc in topology)
+        with forced("reference"):
+            truth = viterbi(log_obs.double(), exact, torch.tensor([t])).score
+        for args in ((log_obs, topology), (log_obs.double(), exact)):
+            got = viterbi(*args, torch.tensor([t])).score
+            torch.testing.assert_close(got, truth, rtol=1e-6, atol=1e-3)
 
 
 @pytest.mark.parametrize("scale", [1e4, 1e6, 1e30])

@@ -1,7 +1,8 @@
 """The best left-to-right path of one utterance after another, in the precision of the emissions.
 
-Scores are kept near zero by taking one of a row out of it now and then, and the path's score is summed once
-more in float64, so it is that path's true score. A back pointer is a bit, one word of them for a block of lanes.
+The best score of a row is taken out of it now and then, so that it stays near zero however unlikely the others are (a
+mask of -1e9 is a score like any other), and the path's score is summed once more in float64, so it is that path's
+true score. A back pointer is a bit, one word of them for a block of lanes.
 """
 
 import numpy as np
@@ -19,6 +20,7 @@ from hmmtts.hmm.backends.cpu.lanes import (
     packed,
     spread,
     store,
+    top,
     where,
 )
 from hmmtts.hmm.backends.cpu.left_to_right import (
@@ -34,6 +36,7 @@ from hmmtts.hmm.backends.cpu.left_to_right import (
 from hmmtts.hmm.backends.cpu.turns import turns
 
 NORMALISE = 16  # frames between normalisations
+UNLIKELY = 64.0  # nats: what is folded is added to every path, whose digits it takes if it is large
 NONE = -np.inf
 BLOCKS = np.uint64(WIDTH.bit_length() - 1)  # a state's block is its number shifted by this
 
@@ -51,7 +54,7 @@ def viterbi(utterances, log_obs, stay, move, skip, per_frame, skips, frames, sta
         score[b], status[b] = NONE, BAD_VALUE
         if not arcs_are_scores(arcs, T, S, per_frame, skips):
             continue
-        folded = foldable(stay[b], S, per_frame, skips)
+        folded = foldable(stay[b], S, per_frame, skips, UNLIKELY)
         status[b], end = _recurse(log_obs[b], T, S, arcs, per_frame, skips, folded, moved, skipped, space)
         if status[b] == DONE and end > NONE:
             score[b] = _trace(log_obs[b], T, S, arcs, per_frame, skips, moved, skipped, path[b])
@@ -165,11 +168,16 @@ def _stay_move_or_skip(d, stay, move, skip, skips, x, end, moved, skipped, lo, h
 
 @inner
 def _normalise(d, lo, hi):
-    value = d[lo + PAD]
-    if value == NONE:
+    first, highest = lo & BLOCK, spread(d.dtype.type(NONE))
+    for n in range(first, lo):  # no path that still reaches the end comes by here
+        d[n + PAD] = NONE
+    for n in range(first, hi, LANES):
+        highest = largest(highest, load_until(d, n + PAD, hi + PAD, NONE))
+    best = top(highest)
+    if best == NONE:
         return
-    for n in range(lo & BLOCK, hi, LANES):
-        store(d, n + PAD, load(d, n + PAD) - value)
+    for n in range(first, hi, LANES):
+        store(d, n + PAD, load(d, n + PAD) - best)
 
 
 @inner

@@ -62,7 +62,7 @@ def forward_backward(
     for b in turns(utterances):
         T, S = frames[b], states[b]
         x, arcs = log_obs[b], (stay[b], move[b], skip[b])
-        folded = foldable(stay[b], S, per_frame, skips)
+        folded = foldable(stay[b], S, per_frame, skips, np.inf)
         status[b], zm, ze, offset = _forward(x, T, S, arcs, per_frame, skips, folded, kept, am, ae, space)
         if status[b] != DONE:
             continue
@@ -102,13 +102,13 @@ def arcs_are_scores(arcs, T, S, per_frame, skips):
 
 
 @inner
-def foldable(stay, states, per_frame, skips):
+def foldable(stay, states, per_frame, skips, limit):
     if per_frame or skips:
         return False
-    finite = True
+    within = True
     for n in range(states):
-        finite &= stay[0, n] > -np.inf
-    return finite
+        within &= abs(stay[0, n]) < limit
+    return within
 
 
 @inner
