@@ -149,6 +149,51 @@ def test_arcs_that_are_impossible_but_for_a_finite_score(kind, mask):
             torch.testing.assert_close(got, truth, rtol=1e-6, atol=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["unweighted", "static", "skip", "forbidden", "per_frame", "dense"])
+@pytest.mark.parametrize("sound", ["noise", "equal", "half_silent"])
+def test_what_repeats_is_not_rounded_at_random(kind, sound):
+    """The same arc at every frame, digital silence: what each frame is off by adds up."""
+    for seed in range(8):
+        g = torch.Generator().manual_seed(seed)
+        t, n = 150 * (1 + seed), 8 + 4 * seed
+        log_obs = torch.randn(1, t, n, generator=g) - 0.4 * seed
+        silent = {"noise": 0, "equal": t, "half_silent": t // 2}[sound]
+        log_obs[:, :silent] = -0.1 - 0.3 * seed
+        arcs = torch.randn(3, 1, n, generator=g)
+        if kind == "forbidden":
+            arcs[0, 0, 1] = -math.inf
+        if kind == "dense":
+            law = (torch.eye(n) * 0.9 + 0.1 / n).log()
+            topology = Dense(torch.randn(n, generator=g), law)
+        elif kind == "per_frame":
+            topology = LeftToRight(*(arc[:, None].expand(-1, t, -1) for arc in arcs[:2]))
+        else:
+            topology = LeftToRight(arcs[0], arcs[1], arcs[2] if kind == "skip" else None)
+        exact = type(topology)._make(None if arc is None else arc.double() for arc in topology)
+        got = log_likelihood(
+            log_obs, unweighted(log_obs) if kind == "unweighted" else topology, torch.tensor([t])
+        )
+        exact = unweighted(log_obs.double()) if kind == "unweighted" else exact
+        truth = log_likelihood(log_obs.double(), exact, torch.tensor([t]))
+        torch.testing.assert_close(got, truth, rtol=1e-8, atol=0)
+
+
+@pytest.mark.parametrize("spread", [20, 1e3, 1e5])
+@pytest.mark.parametrize("arcs", ["static", "per_frame"])
+def test_the_best_path_where_its_first_states_are_heard_no_more(spread, arcs):
+    """The first state stays possible nearly to the end, ever less likely; the others keep their digits."""
+    t, n = 1000, 100
+    place = torch.arange(t)[:, None] * (n / t) - torch.arange(n)
+    noise = torch.randn(t, n, generator=torch.Generator().manual_seed(0))
+    log_obs = torch.where(place.abs() < 4, noise, -spread)[None]
+    topology = left_to_right(torch.full((1, n) if arcs == "static" else (1, t, n), 0.9).log())
+    exact = LeftToRight._make(None if arc is None else arc.double() for arc in topology)
+    got = viterbi(log_obs, topology, torch.tensor([t]))
+    truth = viterbi(log_obs.double(), exact, torch.tensor([t]))
+    assert float(got.score) == pytest.approx(float(truth.score), abs=1e-3)
+    assert (got.path != truth.path).sum() <= 2
+
+
 @pytest.mark.parametrize("scale", [1e4, 1e6, 1e30])
 def test_enormous_scores(scale):
     log_obs = scale * torch.randn(2, 50, 8, generator=torch.Generator().manual_seed(1))

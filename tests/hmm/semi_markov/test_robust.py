@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from hmmtts.bench.batches import forced
 from hmmtts.hmm import (
     SemiMarkovDense,
     SemiMarkovLeftToRight,
@@ -222,3 +223,47 @@ def test_sampled_segments_follow_the_posterior(kind):
     counts = expected_counts(log_obs[1:2], of(topology, [1]), FRAMES[1:2], STATES[1:2]).durations[0]
     changes = torch.cat([torch.ones(draws, 1, dtype=torch.bool), drawn[:, 1:] != drawn[:, :-1]], 1)
     assert float(changes.sum(1).float().mean()) == pytest.approx(float(counts.sum()), rel=0.05)
+
+
+def test_a_path_that_underflows_in_both_directions():
+    """Of two equal ones: scores beyond probabilities let it grow again, unseen, between two divisions by the sum."""
+    k, t = 64, 32
+    grow, wait, end = slice(0, k), k, k + 1
+    transition = torch.full((k + 2, k + 2), -torch.inf)
+    transition[grow, grow], transition[grow, wait:] = 4.9, 0.0
+    transition.fill_diagonal_(-torch.inf)
+    durations, initial = torch.full((k + 2, 32), -torch.inf), torch.full((k + 2,), -torch.inf)
+    durations[grow, 0], durations[wait:], initial[grow] = 4.9, 0.0, 0.0
+    log_obs = torch.full((1, t, k + 2), -2000.0, dtype=torch.float64)
+    log_obs[0, :17, grow], log_obs[0, 6, grow] = 0.0, -720.0
+    log_obs[0, 6:, wait], log_obs[0, 15, wait], log_obs[0, 17:, end] = 0.0, -560.0, 0.0
+    args = (
+        log_obs,
+        SemiMarkovDense(initial.double(), transition.double(), durations.double()),
+        torch.tensor([t]),
+    )
+    with forced("reference"):
+        truth, posterior = log_likelihood(*args), posteriors(*args)
+    torch.testing.assert_close(log_likelihood(*args), truth, rtol=1e-10, atol=0)
+    torch.testing.assert_close(posteriors(*args), posterior, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("mask", [-1e9, -1e30, -1e80, torch.finfo(torch.float64).min])
+def test_arcs_that_are_impossible_but_for_a_finite_score(mask):
+    g = torch.Generator().manual_seed(1)
+    log_obs, frames = torch.randn(1, 8, 4, generator=g).double(), torch.tensor([8])
+    durations = torch.randn(1, 4, 5, generator=g).log_softmax(-1).double()
+    durations[0, 1, 0] = durations[0, 2, 3] = mask
+    transition = torch.zeros(4, 4).double().fill_diagonal_(-torch.inf)
+    transition[0, 1], transition[1, 0] = mask, 20.0  # too much for the scaled kernel
+    for topology in (
+        SemiMarkovLeftToRight(durations),
+        SemiMarkovDense(torch.zeros(4).double(), transition, durations[0]),
+    ):
+        with forced("reference"):
+            truth, posterior = (
+                log_likelihood(log_obs, topology, frames),
+                posteriors(log_obs, topology, frames),
+            )
+        torch.testing.assert_close(log_likelihood(log_obs, topology, frames), truth, rtol=1e-10, atol=0)
+        torch.testing.assert_close(posteriors(log_obs, topology, frames), posterior, rtol=0, atol=1e-10)

@@ -24,8 +24,8 @@ LIKELIHOOD, POSTERIORS, COUNTS = (
 )  # what a kernel is to compute, each including what stands before it
 # In float32 the rounding of a few transitions does not average out: fewer states than these are done in float64.
 FEW_STATES = 8
-# It adds some 1e-8 nats a frame, at random: more than 1e-8 of a log Z below this times the root of the frames.
-SMALL_LOG_Z = 5.0
+# Arcs are rounded the same way at every frame: by more than 1e-8 of a log Z below this times the frames, at worst.
+SMALL_LOG_Z = 12.0
 # Underflow costs at most TINY of a frame's mass (see dense.py): at most 1e-9 of Z may be lost that way.
 LOST = {torch.float32: 1e-9 / 1e-38, torch.float64: 1e-15 / 1e-307}
 
@@ -143,10 +143,11 @@ def _dense(problem: Problem, topology: Dense, wanted: int) -> ForwardBackward:
 
     over_batch(scaled, _cells(problem))
     log_z += highest[0] + highest[1] * (frames.double() - 1) + highest[2]
-    if log_obs.dtype == torch.float32:
-        small = log_z.abs() < SMALL_LOG_Z * frames.double().sqrt()
-        status[small.numpy() & (status == DONE)] = IMPRECISE
+    small = (log_z.abs() < SMALL_LOG_Z * frames) & torch.from_numpy(status == DONE)
     _finish(problem, status, exact)
+    if log_obs.dtype == torch.float32 and bool(small.any()):
+        part = problem._replace(log_obs=log_obs[small], frames=frames[small], states=problem.states[small])
+        log_z[small] = _in_double(part, topology, LIKELIHOOD).log_likelihood
     if wanted == LIKELIHOOD:
         return ForwardBackward(log_z, None, None)
     final = None if topology.final is None else counts[2]

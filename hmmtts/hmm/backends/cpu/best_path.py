@@ -36,7 +36,7 @@ from hmmtts.hmm.backends.cpu.left_to_right import (
 from hmmtts.hmm.backends.cpu.turns import turns
 
 NORMALISE = 16  # frames between normalisations
-UNLIKELY = 64.0  # nats: what is folded is added to every path, whose digits it takes if it is large
+UNLIKELY = 16.0  # nats: what is folded is added to every path, whose digits it takes if it is large
 NONE = -np.inf
 BLOCKS = np.uint64(WIDTH.bit_length() - 1)  # a state's block is its number shifted by this
 

@@ -24,6 +24,7 @@ from hmmtts.hmm.backends.cpu.lanes import (
     load_until,
     lower,
     magnitude,
+    multiply_add,
     nearest,
     packed,
     real,
@@ -115,8 +116,8 @@ def worst_score(x, end, lo, hi, worst):
 
 
 @inner
-def forward_plain(a, ae, w, we, x, end, shift, out, oute, lo, hi, worst):
-    """out(n) = [a(n) + a(n-1)] w(n) emission(n)"""
+def forward_plain(a, ae, w, we, rest, x, end, shift, out, oute, lo, hi, worst):
+    """out(n) = [a(n) + a(n-1)] w(n) emission(n), where w has a `rest` that its mantissa had no digits for."""
     first = lo & BLOCK
     before, before_e = load(a, first), load(ae, first)
     for n in range(first, hi, LANES):
@@ -126,15 +127,15 @@ def forward_plain(a, ae, w, we, x, end, shift, out, oute, lo, hi, worst):
         worst = largest(worst, magnitude(score))
         emission, emission_e = from_score(score, shift)
         s, se = sum_of(here, here_e, lower(before, here, 1), lower(before_e, here_e, 1))
-        store(out, i, s * (load(w, i) * emission))
+        store(out, i, s * multiply_add(load(w, i), emission, load(rest, i) * emission))
         store(oute, i, se + load(we, i) + emission_e)
         before, before_e = here, here_e
     return worst
 
 
 @inner
-def forward_arcs(a, ae, p, pe, q, qe, r, re, skips, x, end, shift, out, oute, lo, hi, worst):
-    """out(n) = [a(n) p(n) + a(n-1) q(n-1) + a(n-2) r(n-2)] emission(n), the last term only with skips"""
+def forward_arcs(a, ae, p, pe, rest, q, qe, r, re, skips, x, end, shift, out, oute, lo, hi, worst):
+    """out(n) = [a(n) p(n) + a(n-1) q(n-1) + a(n-2) r(n-2)] emission(n), the last term only with skips; p has a `rest`."""
     first = lo & BLOCK
     zero, never = spread(F(0.0)), spread(NEVER)
     above, above_e = load(a, first), load(ae, first)
@@ -149,9 +150,8 @@ def forward_arcs(a, ae, p, pe, q, qe, r, re, skips, x, end, shift, out, oute, lo
         worst = largest(worst, magnitude(score))
         emission, emission_e = from_score(score, shift)
         leaving, leaving_e = here * load(q, i), here_e + load(qe, i)
-        s, se = sum_of(
-            here * load(p, i), here_e + load(pe, i), lower(moved, leaving, 1), lower(moved_e, leaving_e, 1)
-        )
+        staying = multiply_add(here, load(p, i), here * load(rest, i))
+        s, se = sum_of(staying, here_e + load(pe, i), lower(moved, leaving, 1), lower(moved_e, leaving_e, 1))
         moved, moved_e = leaving, leaving_e
         if skips:
             leaving, leaving_e = here * load(r, i), here_e + load(re, i)

@@ -28,8 +28,8 @@ NORMALISE = 4  # frames between renormalisations: mantissas grow by less than 8 
 RESCALE = 8  # frames between corrections of the posteriors' rounding drift
 LARGEST_SCORE = F(1.0e5)  # |score| of one cell that is split exactly
 LARGEST_BITS = np.int32(LARGEST_SCORE.view(np.int32))
-# Rounding adds about 1e-7 nats a frame, at random: where log Z is smaller than this times the root of the frames,
-# that is more than 1e-8 of it.
+# Rounding adds about 1e-7 nats a frame, at random unless a frame repeats the one before: where log Z is smaller than this
+# times the root of the frames, and the repeated ones, that is more than 1e-8 of it.
 SMALL_LOG_Z = 12.0
 ZERO, ONE = np.uint64(0), np.uint64(1)
 
@@ -63,7 +63,9 @@ def forward_backward(
         T, S = frames[b], states[b]
         x, arcs = log_obs[b], (stay[b], move[b], skip[b])
         folded = foldable(stay[b], S, per_frame, skips, np.inf)
-        status[b], zm, ze, offset = _forward(x, T, S, arcs, per_frame, skips, folded, kept, am, ae, space)
+        status[b], zm, ze, offset, repeated = _forward(
+            x, T, S, arcs, per_frame, skips, folded, kept, am, ae, space
+        )
         if status[b] != DONE:
             continue
         log_z[b] = -np.inf
@@ -73,7 +75,7 @@ def forward_backward(
                 log_z[b] += T * np.float64(stay[b, 0, 0])
                 for n in range(S):
                     log_z[b] += np.float64(move[b, 0, n]) - np.float64(stay[b, 0, n])
-            if abs(log_z[b]) < SMALL_LOG_Z * math.sqrt(T):
+            if abs(log_z[b]) < SMALL_LOG_Z * (math.sqrt(T) + repeated):
                 status[b] = IMPRECISE
         if wanted == 0:
             continue
@@ -148,12 +150,20 @@ def _split_arcs(arcs, t, S, skips, space):
 
 
 @inner
-def _weights(stay, S, m, e):
-    """Stays relative to that of state 0, as cells: the common part is not rounded once a frame."""
+def _stays(stay, S, folded, m, e, rest):
+    """The stays as cells, with what their mantissas lack: the same at every frame, it would add up.
+
+    Folded they are relative to that of state 0, whose part is not rounded at all.
+    """
+    rest[:] = F(0.0)
     for n in range(S):
-        v = (np.float64(stay[n]) - np.float64(stay[0])) / LN_2
-        whole = np.floor(v)
-        m[np.uint64(n) + PAD], e[np.uint64(n) + PAD] = F(np.exp((v - whole) * LN_2)), F(whole)
+        i = np.uint64(n) + PAD
+        v = (np.float64(stay[n]) - (np.float64(stay[0]) if folded else 0.0)) / LN_2
+        if v > -np.inf:
+            whole = np.floor(v)
+            mantissa = np.exp((v - whole) * LN_2)
+            m[i], e[i] = F(mantissa), F(whole)
+            rest[i] = F(mantissa - np.float64(m[i]))
 
 
 @inner
@@ -163,16 +173,24 @@ def _shift(score):
 
 
 @inner
+def _repeats(x, t, n):
+    return x[t, n] == x[t - 1, n]
+
+
+@inner
 def _forward(x, T, S, arcs, per_frame, skips, folded, kept, am, ae, space):
-    """Fills alpha; returns what became of it, and Z as mantissa, exponent and the power of two taken out."""
-    p, pe, q, qe, r, re = space[0], space[1], space[2], space[3], space[4], space[5]
+    """Fills alpha; returns what became of it, Z as mantissa, exponent and the power of two taken out, and how many frames
+    look like the one before."""
+    p, pe, q, qe, r, re, rest = space[0], space[1], space[2], space[3], space[4], space[5], space[10]
     failed, end, last = OUT_OF_RANGE, np.uint64(S), np.uint64(S - 1) + PAD
     if not _split_arcs(arcs, 0, S, skips, space):
-        return failed, F(0.0), F(0.0), 0.0
-    if folded:
-        _weights(arcs[0][0], S, p, pe)
+        return failed, F(0.0), F(0.0), 0.0, 0
+    if per_frame:
+        rest[:] = F(0.0)  # what changes with the frame is rounded at random
+    else:
+        _stays(arcs[0][0], S, folded, p, pe, rest)
     offset = np.float64(_shift(x[0, 0]))
-    before, before_e, reached = am[0], ae[0], LANES
+    before, before_e, reached, repeated = am[0], ae[0], LANES, 0
     cells.clear(before, before_e, ZERO)
     worst = cells.worst_score(x[0], end, ZERO, end, spread(np.int32(0)))
     cells.from_scores(x[0], ONE, F(offset), before, before_e, ZERO, ONE)
@@ -187,30 +205,50 @@ def _forward(x, T, S, arcs, per_frame, skips, folded, kept, am, ae, space):
             reached += LANES
         shift = _shift(x[t, lo])
         offset += np.float64(shift)
+        repeated += _repeats(x, t, lo) or (per_frame and t > 1 and _repeats(arcs[0], t - 1, lo))
         if folded:
-            worst = cells.forward_plain(before, before_e, p, pe, x[t], end, shift, now, now_e, lo, hi, worst)
+            worst = cells.forward_plain(
+                before, before_e, p, pe, rest, x[t], end, shift, now, now_e, lo, hi, worst
+            )
         else:
             if per_frame and not _split_arcs(arcs, t - 1, S, skips, space):
-                return failed, F(0.0), F(0.0), 0.0
+                return failed, F(0.0), F(0.0), 0.0, 0
             worst = cells.forward_arcs(
-                before, before_e, p, pe, q, qe, r, re, skips, x[t], end, shift, now, now_e, lo, hi, worst
+                before,
+                before_e,
+                p,
+                pe,
+                rest,
+                q,
+                qe,
+                r,
+                re,
+                skips,
+                x[t],
+                end,
+                shift,
+                now,
+                now_e,
+                lo,
+                hi,
+                worst,
             )
         cells.clear(now, now_e, lo & BLOCK)
         worst = cells.worst_score(x[t], end, ZERO, lo & BLOCK, worst)
         worst = cells.worst_score(x[t], end, whole_blocks(hi), end, worst)
         if t % NORMALISE == NORMALISE - 1 and not cells.normalise(now, now_e, lo, hi):
-            return failed, F(0.0), F(0.0), 0.0
+            return failed, F(0.0), F(0.0), 0.0, 0
         before, before_e = now, now_e
     if packed(worst > LARGEST_BITS):
         status = judge(x, T, S)
         if status != DONE:
-            return status, F(0.0), F(0.0), 0.0
+            return status, F(0.0), F(0.0), 0.0, 0
     zm, ze = before[last], before_e[last]
     if not folded:
         if per_frame and not _split_arcs(arcs, T - 1, S, skips, space):
-            return failed, F(0.0), F(0.0), 0.0
+            return failed, F(0.0), F(0.0), 0.0, 0
         zm, ze = zm * q[last], ze + qe[last]
-    return DONE, zm, ze, offset
+    return DONE, zm, ze, offset, repeated
 
 
 @inner

@@ -5,8 +5,9 @@ of k that has begun will end with frame t. A frame multiplies only the factor; t
 durations to what is pending. So a frame costs one multiply-add per state and duration. Backward, `ahead` holds the
 weights of what can follow a segment, and the durations are summed against it.
 
-Every few frames all is divided by its sum. What underflows is lost, which is harmless unless the future needs just that;
-then the posteriors of some frame do not sum to one, and the utterance is done again in extended range.
+Every few frames all is divided by its sum. What underflows is lost, which is harmless unless the future needs just that.
+Then the weights of both directions are far beyond Z at some frame, or its posteriors do not sum to one, and the utterance
+is done again in extended range.
 """
 
 import math
@@ -25,6 +26,9 @@ from hmmtts.hmm.backends.cpu.turns import turns
 RESCALE = 16  # frames between divisions by the sum
 SMALL = 1e-50  # a factor below is multiplied into what is pending
 LOST = 1e-8  # how far a sum of posteriors may be from one
+# Forward and backward weights together, over Z, in nats. What underflows is below e^-708 where both are divided by their
+# sums; until the next division it grows by at most (K e^10)^16, scores being below 5, and must stay far below Z.
+FARTHEST = 350.0
 NONE = -np.inf
 BLOCK = np.uint64(WIDTH)
 
@@ -200,7 +204,7 @@ def _backward(
             factor[:] = 1.0
             scale += math.log(mass)
         exponent = scales[t] + scale - log_z
-        if exponent > 500.0:
+        if exponent > FARTHEST:
             return False
         worth = math.exp(exponent)
         for k in range(K):

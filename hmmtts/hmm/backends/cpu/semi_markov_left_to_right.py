@@ -32,6 +32,7 @@ from hmmtts.hmm.backends.cpu.turns import turns
 
 LN_2 = math.log(2.0)
 LARGEST_SCORE = 1e6  # beyond, cumulated sums would lose the digits of the others
+LEAST = -1e15  # of an arc: below, a cell's exponent would have no digits
 NONE = -np.inf
 
 
@@ -110,7 +111,7 @@ def split(scores, weights):
     D = scores.shape[0]
     for d in range(D):
         possible = scores[d] > NONE
-        m, e = exp_cell(scores[d] if possible else 0.0)
+        m, e = exp_cell(max(scores[d], LEAST) if possible else 0.0)
         weights[0, d], weights[1, d] = (m, e) if possible else (0.0, NEVER)
         weights[2, D - 1 - d], weights[3, D - 1 - d] = weights[0, d], weights[1, d]
 
