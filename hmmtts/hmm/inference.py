@@ -6,7 +6,7 @@ under autocast; half-precision input is widened first.
 """
 
 from operator import ge
-from typing import NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -18,6 +18,7 @@ from hmmtts.hmm.backends.contract import Backend, Problem, Viterbi, check_arcs
 from hmmtts.hmm.topology import SHARED, LeftToRight, SemiMarkov, Topology
 
 EXACT = (torch.float32, torch.float64)
+WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 def log_likelihood(
@@ -140,9 +141,12 @@ class Prepared(NamedTuple):
 def prepare(
     log_obs: Tensor, topology: Topology, frames: Tensor, states: Tensor | None, detach: bool = False
 ) -> Prepared:
+    _must_be("log_obs", Tensor, log_obs)
+    _must_be("topology", Topology, topology)
     if log_obs.ndim != 3 or 0 in log_obs.shape or not log_obs.is_floating_point():
         raise ValueError(
-            f"log_obs must be floating point [utterances, frames, states], got {log_obs.dtype} {list(log_obs.shape)}"
+            "log_obs must be floating point [utterances, frames, states] with at least one of each, "
+            f"got {log_obs.dtype} {list(log_obs.shape)}"
         )
     b, t, n = log_obs.shape
     frames = _lengths("frames", frames, b, t)
@@ -150,6 +154,8 @@ def prepare(
     dtype = log_obs.dtype if log_obs.dtype in EXACT else torch.float32
     arcs = []
     for name, arc, shape in zip(topology._fields, topology, _arc_shapes(topology, b, t, n), strict=True):
+        if arc is not None or name not in topology._field_defaults:
+            _must_be(name, Tensor, arc)
         if arc is not None and arc.shape not in shape:
             raise ValueError(
                 f"{name} must have the shape {' or '.join(str(list(s)) for s in shape)}, got {list(arc.shape)}"
@@ -171,6 +177,12 @@ def prepare(
     return Prepared(problem, choose(problem))
 
 
+def _must_be(name: str, kind: Any, x: object) -> None:
+    if not isinstance(x, kind):
+        kinds = " or ".join(cls.__name__ for cls in get_args(kind) or (kind,))
+        raise TypeError(f"{name} must be a {kinds}, got {type(x).__name__}")
+
+
 def _widen(x: Tensor, dtype: torch.dtype, device: torch.device, detach: bool) -> Tensor:
     x = x.detach() if detach else x
     return x if x.dtype == dtype and x.device == device else x.to(device=device, dtype=dtype)
@@ -178,7 +190,8 @@ def _widen(x: Tensor, dtype: torch.dtype, device: torch.device, detach: bool) ->
 
 def _lengths(name: str, lengths: Tensor, b: int, longest: int) -> Int[Tensor, "b"]:
     """Lengths as int64 on the CPU, where the kernels' loops are planned."""
-    if lengths.shape != (b,) or lengths.is_floating_point():
+    _must_be(name, Tensor, lengths)
+    if lengths.shape != (b,) or lengths.dtype not in WHOLE:
         raise ValueError(
             f"{name} must be {b} integers, one per utterance, got {lengths.dtype} {list(lengths.shape)}"
         )

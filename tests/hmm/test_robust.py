@@ -190,6 +190,8 @@ def test_shapes_and_lengths_are_refused_by_name():
         ((log_obs.long(), topology, FRAMES), "log_obs must be floating point"),
         ((log_obs, topology, FRAMES[:2]), "frames must be 4 integers"),
         ((log_obs, topology, FRAMES.float()), "frames must be 4 integers"),
+        ((log_obs, topology, FRAMES > 0), "frames must be 4 integers.*got torch.bool"),
+        ((log_obs[:0], topology, FRAMES[:0]), r"with at least one of each, got torch.float32 \[0, 40, 12\]"),
         (
             (log_obs, topology, torch.tensor([41, 1, 1, 1])),
             "frames must be between 1 and 40.*got 41 for utterance 0",
@@ -201,6 +203,19 @@ def test_shapes_and_lengths_are_refused_by_name():
         ((log_obs, LeftToRight(topology.stay[:, :3], topology.move), FRAMES), r"stay must have the shape"),
     ]:
         with pytest.raises(ValueError, match=message):
+            log_likelihood(*arguments)
+
+
+def test_what_is_no_tensor_is_refused_by_name():
+    log_obs, topology = batch()
+    for arguments, message in [
+        ((log_obs.tolist(), topology, FRAMES), "log_obs must be a Tensor, got list"),
+        ((log_obs, topology, FRAMES.numpy()), "frames must be a Tensor, got ndarray"),
+        ((log_obs, topology, FRAMES, 9), "states must be a Tensor, got int"),
+        ((log_obs, LeftToRight(topology.stay, None), FRAMES), "move must be a Tensor, got NoneType"),
+        ((log_obs, tuple(topology), FRAMES), "topology must be a LeftToRight or Dense or .*, got tuple"),
+    ]:
+        with pytest.raises(TypeError, match=message):
             log_likelihood(*arguments)
 
 
