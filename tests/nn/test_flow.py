@@ -102,6 +102,7 @@ def test_first_batch_comes_out_normal():
     assert all(map(torch.equal, before, after))
 
 
+@pytest.mark.process
 def test_constant_sound_keeps_the_likelihood_bounded():
     """R15, with a flow: no training makes more of frames that are all equal than the sharpest density has."""
     model, silence = voice(partial(Flow, blocks=2, width=8, groups=2)), mels()
