@@ -57,4 +57,8 @@ def exit_code(error: BaseException) -> int:
         return error.exit_code
     if isinstance(error, OSError) and error.errno in SURROUNDINGS:
         return EXIT_CODES[EnvironmentFault]
+    if (
+        isinstance(error, ImportError) and error.name is None
+    ):  # ours, and says what to install; Python's own names a module
+        return EXIT_CODES[EnvironmentFault]
     return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)

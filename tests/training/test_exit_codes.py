@@ -35,6 +35,8 @@ CODES = [
     (EnvironmentFault("the folder is in use"), 6),
     (OSError(errno.ENOSPC, "No space left on device"), 6),
     (OSError(errno.EROFS, "Read-only file system"), 6),
+    (ImportError("espeak-ng is not installed. Install it with: pip install ..."), 6),
+    (ModuleNotFoundError("No module named 'numba.x'", name="numba.x"), 1),
     (KeyboardInterrupt(), 130),
     (Interrupted("received SIGINT", 130), 130),
     (Interrupted("received SIGTERM", 143), 143),
@@ -49,7 +51,7 @@ def test_every_fault_has_its_code(fault: BaseException, code: int):
     assert exit_code(fault) == code
 
 
-@pytest.mark.parametrize(("fault", "code"), [CODES[1], CODES[9], CODES[12], (None, 0)], ids=str)
+@pytest.mark.parametrize(("fault", "code"), [CODES[1], CODES[11], CODES[14], (None, 0)], ids=str)
 def test_the_program_leaves_with_it(
     fault, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ):
